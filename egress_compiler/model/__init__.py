@@ -1,0 +1,1 @@
+"""The typed values that the user's documents and the cluster's objects become."""

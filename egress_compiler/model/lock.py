@@ -1,0 +1,54 @@
+"""The lock file's content: allocations of earlier runs, to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LOCK_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLock:
+    """``slot`` gives mark and routing table, ``vip`` is the index of the tunnel VIP."""
+
+    slot: int
+    vrid: int
+    vip: int
+
+
+@dataclass(frozen=True, slots=True)
+class EipLock:
+    """The preferred node of an EIP; ``pinned`` by a move, so that no rebalancing takes it away."""
+
+    node: str
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLock:
+    """What a policy got: EIPs as text, or with useNodeIP its preferred node."""
+
+    gateway: str
+    ipv4: str = ""
+    ipv6: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLock:
+    """The default EIPs that were in force."""
+
+    ipv4: str = ""
+    ipv6: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``."""
+
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    slots: Mapping[str, SlotLock] = field(default_factory=dict)
+    gateways: Mapping[str, GatewayLock] = field(default_factory=dict)
+    eips: Mapping[str, EipLock] = field(default_factory=dict)
+    policies: Mapping[str, PolicyLock] = field(default_factory=dict)

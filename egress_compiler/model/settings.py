@@ -1,0 +1,52 @@
+"""The project's settings: numbers and names with their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from egress_compiler.net import Family, Interval, Intervals, cidr, parse_address
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSettings:
+    """``subnets`` by family, with their prefix lengths in ``prefixes``; ``mtu`` None: uplink less the overhead."""
+
+    vni: int = 100
+    port: int = 7789
+    subnets: Mapping[Family, Interval] = field(
+        default_factory=lambda: {
+            4: cidr(4, parse_address("172.31.0.0").value, 16),
+            6: cidr(6, parse_address("fd11::").value, 112),
+        }
+    )
+    prefixes: Mapping[Family, int] = field(default_factory=lambda: {4: 16, 6: 112})
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VrrpSettings:
+    """``advert_ms`` between two advertisements; ``first_vrid`` leaves lower ones to other users of the segment."""
+
+    advert_ms: int = 200
+    first_vrid: int = 1
+    preempt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    interface: str = "eth0"
+    uplink_mtu: int = 1500
+    endpoint_slice_size: int = 100
+    service_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    tunnel: TunnelSettings = field(default_factory=TunnelSettings)
+    vrrp: VrrpSettings = field(default_factory=VrrpSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """How one node reaches the outside: device and MTU in bytes."""
+
+    interface: str
+    mtu: int

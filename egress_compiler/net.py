@@ -1,0 +1,226 @@
+"""Addresses as integers, and sorted disjoint intervals of them.
+
+Everything between the loaders and the renderers counts in plain ``int``: an address is its value, a
+destination list is a sorted tuple of closed intervals.  Text is parsed and made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal, NamedTuple
+
+Family = Literal[4, 6]
+FAMILIES: tuple[Family, Family] = (4, 6)
+BITS: dict[Family, int] = {4: 32, 6: 128}
+
+
+class AddressError(ValueError):
+    """Text that is not an address, range or CIDR; the message says what is wrong with it."""
+
+
+class Interval(NamedTuple):
+    """All addresses from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
+Intervals = tuple[Interval, ...]
+"""Sorted, disjoint, not touching."""
+
+
+class Address(NamedTuple):
+    family: Family
+    value: int
+
+
+class Span(NamedTuple):
+    """An interval of one family, with what was noticed about its spelling."""
+
+    family: Family
+    interval: Interval
+    prefix: int | None
+    host_bits: bool
+
+
+def parse_address(text: str) -> Address:
+    """The address that ``text`` spells canonically.
+
+    Raises AddressError for anything else: leading zeros, zone identifiers, IPv4-mapped IPv6.
+    """
+    try:
+        if ":" in text:
+            if "%" in text:
+                raise AddressError(f"{text!r} carries a zone identifier, which has no meaning here")
+            value = int(IPv6Address(text))
+            if value >> 32 == 0xFFFF:
+                plain = IPv4Address(value & 0xFFFFFFFF)
+                raise AddressError(f"{text!r} is an IPv4-mapped IPv6 address; write {plain}")
+            return Address(6, value)
+        return Address(4, int(IPv4Address(text)))
+    except AddressError:
+        raise
+    except ValueError:
+        raise AddressError(f"{text!r} is not an IP address{_leading_zero_hint(text)}") from None
+
+
+def _leading_zero_hint(text: str) -> str:
+    octets = text.split(".")
+    if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
+        if any(int(octet[:4]) > 255 or len(octet.lstrip("0")) > 3 for octet in octets):
+            return ": an octet is larger than 255"
+        return "; write it without leading zeros: " + ".".join(str(int(octet)) for octet in octets)
+    return ""
+
+
+def parse_span(text: str, *, ranges: bool = True) -> Span:
+    """The addresses named by an address, a CIDR or (where ``ranges``) a range ``first-last``.
+
+    Host bits set in a CIDR are cut off and reported by ``host_bits``.  Raises AddressError.
+    """
+    if "/" in text:
+        return _parse_cidr(text)
+    if "-" in text:
+        if not ranges:
+            raise AddressError(f"{text!r} is a range; only addresses and CIDRs are possible here")
+        return _parse_range(text)
+    family, value = parse_address(text)
+    return Span(family, Interval(value, value), None, False)
+
+
+def _parse_cidr(text: str) -> Span:
+    base, _, length = text.partition("/")
+    family, value = parse_address(base)
+    bits = BITS[family]
+    if not (length.isascii() and length.isdigit() and (length == "0" or length[0] != "0") and len(length) <= 3):
+        raise AddressError(f"{text!r} has no prefix length from 0 to {bits} after the slash")
+    prefix = int(length)
+    if prefix > bits:
+        raise AddressError(f"{text!r} has a prefix length above {bits}")
+    span = cidr(family, value, prefix)
+    return Span(family, span, prefix, span.first != value)
+
+
+def _parse_range(text: str) -> Span:
+    low, _, high = text.partition("-")
+    first, last = parse_address(low.strip()), parse_address(high.strip())
+    if first.family != last.family:
+        raise AddressError(f"{text!r} runs from one address family to the other")
+    if first.value > last.value:
+        raise AddressError(f"{text!r} runs backwards; write {high.strip()}-{low.strip()}")
+    return Span(first.family, Interval(first.value, last.value), None, False)
+
+
+def cidr(family: Family, value: int, prefix: int) -> Interval:
+    """The block of ``prefix`` bits that holds ``value``."""
+    size = 1 << (BITS[family] - prefix)
+    first = value & ~(size - 1)
+    return Interval(first, first + size - 1)
+
+
+@lru_cache(maxsize=262_144)
+def format_address(family: Family, value: int) -> str:
+    return str(IPv4Address(value) if family == 4 else IPv6Address(value))
+
+
+def format_interval(family: Family, interval: Interval) -> str:
+    """The shortest spelling: an address, a CIDR, else ``first-last``."""
+    first, last = interval
+    if first == last:
+        return format_address(family, first)
+    size = last - first + 1
+    if size & (size - 1) == 0 and first & (size - 1) == 0:
+        return f"{format_address(family, first)}/{BITS[family] - size.bit_length() + 1}"
+    return f"{format_address(family, first)}-{format_address(family, last)}"
+
+
+def everything(family: Family) -> Intervals:
+    return (Interval(0, (1 << BITS[family]) - 1),)
+
+
+def union(intervals: Iterable[Interval]) -> Intervals:
+    """Sorted and merged; touching intervals become one."""
+    merged: list[Interval] = []
+    for first, last in sorted(intervals):
+        if merged and first <= merged[-1].last + 1:
+            if last > merged[-1].last:
+                merged[-1] = Interval(merged[-1].first, last)
+        else:
+            merged.append(Interval(first, last))
+    return tuple(merged)
+
+
+def subtract(left: Intervals, right: Intervals) -> Intervals:
+    """What of ``left`` is not in ``right``; linear in both."""
+    rest: list[Interval] = []
+    position = 0
+    for first, last in left:
+        while position < len(right) and right[position].last < first:
+            position += 1
+        cursor, start = position, first
+        while cursor < len(right) and right[cursor].first <= last:
+            if right[cursor].first > start:
+                rest.append(Interval(start, right[cursor].first - 1))
+            start = max(start, right[cursor].last + 1)
+            cursor += 1
+        if start <= last:
+            rest.append(Interval(start, last))
+    return tuple(rest)
+
+
+def intersect(left: Intervals, right: Intervals) -> Intervals:
+    """What is in both; linear in both."""
+    common: list[Interval] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        first = max(left[i].first, right[j].first)
+        last = min(left[i].last, right[j].last)
+        if first <= last:
+            common.append(Interval(first, last))
+        if left[i].last < right[j].last:
+            i += 1
+        else:
+            j += 1
+    return tuple(common)
+
+
+def contains(intervals: Intervals, value: int) -> bool:
+    """Binary search."""
+    low, high = 0, len(intervals)
+    while low < high:
+        middle = (low + high) // 2
+        if intervals[middle].last < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(intervals) and intervals[low].first <= value
+
+
+def size(intervals: Intervals) -> int:
+    return sum(last - first + 1 for first, last in intervals)
+
+
+def nth(intervals: Intervals, index: int) -> int:
+    """The ``index``-th address, counted from 0; IndexError past the end."""
+    for first, last in intervals:
+        if index <= last - first:
+            return first + index
+        index -= last - first + 1
+    raise IndexError(index)
+
+
+def rank(intervals: Intervals, value: int) -> int:
+    """How many addresses of ``intervals`` come before ``value``, which must be one of them."""
+    before = 0
+    for first, last in intervals:
+        if first <= value <= last:
+            return before + value - first
+        before += last - first + 1
+    raise ValueError(value)
+
+
+def addresses(intervals: Intervals) -> Iterator[int]:
+    for first, last in intervals:
+        yield from range(first, last + 1)
