@@ -1,0 +1,61 @@
+"""The lock file, read and written: JSON with one allocation a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from egress_compiler.diagnostics import Collector
+from egress_compiler.load.files import read_source
+from egress_compiler.load.yaml_text import parse_yaml
+from egress_compiler.model.lock import LOCK_VERSION, EipLock, GatewayLock, Lock, PolicyLock, SlotLock
+from egress_compiler.validate.shape import check_shape
+
+
+def load_lock(path: Path, found: Collector) -> Lock:
+    """The allocations of earlier runs; none where the file does not exist.  A broken file is an error."""
+    if not path.exists():
+        return Lock()
+    source = read_source(path, found)
+    documents = parse_yaml(source, found) if source is not None else ()
+    if not documents or not check_shape(documents[0], "lock", found):
+        return Lock()
+    data: Any = documents[0].data
+    return Lock(
+        nodes=data.get("nodes", {}),
+        slots={key: SlotLock(**entry) for key, entry in data.get("slots", {}).items()},
+        gateways={
+            key: GatewayLock(entry.get("ipv4DefaultEIP", ""), entry.get("ipv6DefaultEIP", ""))
+            for key, entry in data.get("gateways", {}).items()
+        },
+        eips={key: EipLock(**entry) for key, entry in data.get("eips", {}).items()},
+        policies={key: PolicyLock(**entry) for key, entry in data.get("policies", {}).items()},
+    )
+
+
+def lock_text(lock: Lock) -> str:
+    """The file's text: sections and entries sorted, an entry a line, so that a diff shows what moved."""
+    sections: dict[str, Mapping[str, object]] = {
+        "nodes": lock.nodes,
+        "gateways": {
+            key: _filled({"ipv4DefaultEIP": entry.ipv4, "ipv6DefaultEIP": entry.ipv6})
+            for key, entry in lock.gateways.items()
+        },
+        "slots": {key: {"slot": s.slot, "vrid": s.vrid, "vip": s.vip} for key, s in lock.slots.items()},
+        "eips": {key: _filled({"node": e.node, "pinned": e.pinned}) for key, e in lock.eips.items()},
+        "policies": {
+            key: _filled({"gateway": p.gateway, "ipv4": p.ipv4, "ipv6": p.ipv6, "node": p.node})
+            for key, p in lock.policies.items()
+        },
+    }
+    parts = [f'  "version": {LOCK_VERSION}']
+    for name, entries in sections.items():
+        lines = [f"    {json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries)]
+        parts.append(f'  "{name}": {{\n' + ",\n".join(lines) + "\n  }" if lines else f'  "{name}": {{}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _filled(entry: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in entry.items() if value}
