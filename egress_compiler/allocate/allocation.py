@@ -1,0 +1,184 @@
+"""Resolved policies plus the lock of earlier runs to EIPs, nodes, slots and all numbers; and the new lock.
+
+Pure: the same input gives the same allocation, and what the lock holds and is still possible stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from egress_compiler.allocate.eips import EipPair, choose_eips, default_pair
+from egress_compiler.allocate.numbers import Exhausted, keep_or_give
+from egress_compiler.allocate.placement import Unit, place_units
+from egress_compiler.diagnostics import Collector
+from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock, SlotLock
+from egress_compiler.model.policy import Ref
+from egress_compiler.model.settings import Settings
+from egress_compiler.net import FAMILIES, Family, format_address
+from egress_compiler.numbering import MAX_SLOT, MAX_VRID
+from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One gateway on one preferred node.  ``order`` are the gateway's nodes as they take over, preferred first."""
+
+    number: int
+    gateway: str
+    node: str
+    vrid: int
+    tunnel_vips: Mapping[Family, int]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a policy leaves with.  ``slot`` is None where its gateway has no node: blocked."""
+
+    eip: EipPair
+    use_node_ip: bool
+    slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """``node_index`` gives tunnel address and MAC of every node; ``slots`` is keyed by slot number."""
+
+    node_index: Mapping[str, int]
+    slots: Mapping[int, Slot]
+    placements: Mapping[Ref, Placement]
+    lock: Lock
+
+
+NO_EIP = EipPair(None, None)
+
+
+def allocate(resolved: Resolved, lock: Lock, settings: Settings, found: Collector) -> Allocation:
+    """All numbers of the run; exhaustion goes to ``found``."""
+    by_gateway: dict[str, list[ResolvedPolicy]] = {name: [] for name in sorted(resolved.gateways)}
+    for policy in resolved.policies:
+        by_gateway[policy.gateway.name].append(policy)
+    total: Counter[str] = Counter()
+    shares = [_share(resolved.gateways[name], policies, lock, total) for name, policies in by_gateway.items()]
+    pairs = {key for share in shares for key in share.slot_keys()}
+    numbers = _numbers(resolved, pairs, lock, settings, found)
+    slots = {number.slot: _slot(key, number, resolved, settings) for key, number in numbers.slots.items()}
+    placements = {ref: _placement(share, ref, numbers) for share in shares for ref in share.eips}
+    new_lock = Lock(
+        nodes=numbers.nodes,
+        slots=numbers.slots,
+        gateways={share.gateway: share.default for share in shares if share.default is not None},
+        eips={key: entry for share in shares for key, entry in share.eip_locks(lock).items()},
+        policies={str(ref): entry for share in shares for ref, entry in share.policy_locks().items()},
+    )
+    return Allocation(numbers.nodes, dict(sorted(slots.items())), placements, new_lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """One gateway's part: the EIP of each policy (NO_EIP with useNodeIP) and the node of each unit."""
+
+    gateway: str
+    default: GatewayLock | None
+    eips: Mapping[Ref, EipPair]
+    units: Mapping[Ref, str]
+    nodes: Mapping[str, str]
+
+    def slot_key(self, ref: Ref) -> str | None:
+        node = self.nodes.get(self.units[ref])
+        return f"{self.gateway}/{node}" if node is not None else None
+
+    def slot_keys(self) -> set[str]:
+        return {f"{self.gateway}/{node}" for node in self.nodes.values()}
+
+    def eip_locks(self, before: Lock) -> dict[str, EipLock]:
+        locks: dict[str, EipLock] = {}
+        for ref, pair in self.eips.items():
+            key = self.units[ref]
+            if pair != NO_EIP and key in self.nodes:
+                kept = before.eips.get(key)
+                pinned = kept is not None and kept.pinned and kept.node == self.nodes[key]
+                locks[key] = EipLock(self.nodes[key], pinned)
+        return locks
+
+    def policy_locks(self) -> dict[Ref, PolicyLock]:
+        locks: dict[Ref, PolicyLock] = {}
+        for ref, pair in self.eips.items():
+            texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
+            node = self.nodes.get(self.units[ref], "") if pair == NO_EIP else ""
+            locks[ref] = PolicyLock(self.gateway, texts[0], texts[1], node)
+        return locks
+
+
+def _share(resolved: ResolvedGateway, policies: Sequence[ResolvedPolicy], lock: Lock, total: Counter[str]) -> _Share:
+    gateway = resolved.gateway
+    with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
+    eips: dict[Ref, EipPair] = {policy.policy.ref: NO_EIP for policy in policies}
+    default = None
+    if gateway.families:
+        pair = default_pair(gateway, lock.gateways.get(gateway.name))
+        eips |= choose_eips(gateway, with_eip, pair, lock)
+        texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
+        default = GatewayLock(*texts)
+    units = {ref: f"{gateway.name}/{pair.text}" if pair != NO_EIP else str(ref) for ref, pair in eips.items()}
+    before = {key: entry.node for key, entry in lock.eips.items()}
+    before |= {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway.name}
+    weights = Counter(units.values())
+    names = [node.name for node in resolved.nodes]
+    nodes = (
+        place_units([Unit(key, weight) for key, weight in sorted(weights.items())], names, before, total)
+        if names
+        else {}
+    )
+    return _Share(gateway.name, default, eips, units, nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    nodes: Mapping[str, int]
+    slots: Mapping[str, SlotLock]
+
+
+def _numbers(resolved: Resolved, pairs: set[str], lock: Lock, settings: Settings, found: Collector) -> _Numbers:
+    """Node indices count up from the tunnel subnet's start, slot VIPs down from its end."""
+    half = min((settings.tunnel.subnets[f].last - settings.tunnel.subnets[f].first - 1) // 2 for f in resolved.families)
+    names = [node.name for node in resolved.cluster.nodes]
+    given: list[dict[str, int]] = []
+    before = (
+        dict(lock.nodes),
+        {key: entry.slot for key, entry in lock.slots.items()},
+        {key: entry.vrid for key, entry in lock.slots.items()},
+        {key: entry.vip for key, entry in lock.slots.items()},
+    )
+    for what, keys, kept, first, last in (
+        ("the tunnel subnet has no address left for a node", names, before[0], 1, half),
+        ("there is no slot number, mark and table left", pairs, before[1], 1, MAX_SLOT),
+        ("there is no VRID left on the gateway segment", pairs, before[2], settings.vrrp.first_vrid, MAX_VRID),
+        ("the tunnel subnet has no address left for a slot", pairs, before[3], 1, half),
+    ):
+        try:
+            given.append(keep_or_give(keys, kept, first, last))
+        except Exhausted:
+            found.error("exhausted", f"{what}: {len(set(keys))} needed, {last - first + 1} possible", None)
+    if len(given) < 4:
+        return _Numbers({}, {})
+    nodes, slots, vrids, vips = given
+    return _Numbers(nodes, {key: SlotLock(slots[key], vrids[key], vips[key]) for key in sorted(pairs)})
+
+
+def _slot(key: str, numbers: SlotLock, resolved: Resolved, settings: Settings) -> Slot:
+    gateway, _, node = key.partition("/")
+    names = [member.name for member in resolved.gateways[gateway].nodes]
+    others = [name for name in names if name != node]
+    # Rotated by the slot's number, so that the slots of a dead node spread over the others.
+    turn = numbers.slot % len(others) if others else 0
+    vips = {family: settings.tunnel.subnets[family].last - numbers.vip for family in resolved.families}
+    return Slot(numbers.slot, gateway, node, numbers.vrid, vips, (node, *others[turn:], *others[:turn]))
+
+
+def _placement(share: _Share, ref: Ref, numbers: _Numbers) -> Placement:
+    pair, key = share.eips[ref], share.slot_key(ref)
+    slot = numbers.slots.get(key) if key is not None else None
+    return Placement(pair, pair == NO_EIP, slot.slot if slot is not None else None)
