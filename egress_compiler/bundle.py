@@ -1,0 +1,150 @@
+"""The bundle: all files of a compilation, and the only code that writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from egress_compiler.allocate import Allocation
+from egress_compiler.document import Document
+from egress_compiler.ir import NodePlan
+from egress_compiler.model.settings import Settings
+from egress_compiler.render import node_files
+from egress_compiler.resolve import Resolved
+from egress_compiler.status import endpoint_slices, status_objects, yaml_documents
+
+BUNDLE_VERSION = 1
+NODES = "nodes"
+
+
+class Compiled(Protocol):
+    """What of a compilation is written."""
+
+    @property
+    def files(self) -> Mapping[str, str]: ...
+    @property
+    def lock_path(self) -> Path: ...
+    @property
+    def lock_text(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that differs; ``before`` is None where it is new, ``after`` None where it goes."""
+
+    path: Path
+    before: str | None
+    after: str | None
+
+
+def bundle_files(
+    plans: Sequence[NodePlan],
+    resolved: Resolved,
+    allocation: Allocation,
+    settings: Settings,
+    documents: Sequence[Document],
+) -> dict[str, str]:
+    """Relative path to text of every file of the bundle, sorted."""
+    descriptions = _descriptions(resolved)
+    files = {
+        "status.yaml": yaml_documents(status_objects(resolved, allocation, plans)),
+        "endpointslices.yaml": yaml_documents(endpoint_slices(resolved, settings.endpoint_slice_size)),
+    }
+    nodes: dict[str, object] = {}
+    for plan in plans:
+        texts = dict(sorted(node_files(plan, descriptions).items()))
+        files |= {f"{NODES}/{plan.node}/{name}": text for name, text in texts.items()}
+        digests = {name: _digest(text) for name, text in texts.items()}
+        nodes[plan.node] = {"role": plan.role, "digest": _digest(json.dumps(digests)), "files": digests}
+    manifest = {"version": BUNDLE_VERSION, "digest": input_digest(documents, resolved, settings), "nodes": nodes}
+    files["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
+    return dict(sorted(files.items()))
+
+
+def _descriptions(resolved: Resolved) -> dict[str, str]:
+    policies = {str(p.policy.ref): p.policy.description for p in resolved.policies}
+    gateways = {f"EgressGateway {name}": g.gateway.description for name, g in resolved.gateways.items()}
+    return policies | gateways
+
+
+def _digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> str:
+    """Of what the input means: neither the order of objects nor the names of files change it."""
+    cluster = resolved.cluster
+    parts = sorted(json.dumps(document.data, sort_keys=True) for document in documents)
+    parts += [repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes]
+    parts += [repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods]
+    parts += [repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces]
+    parts += [repr(resolved.inside), repr(settings)]
+    return _digest("\n".join(parts))
+
+
+def changes(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
+    """What writing would change, the lock file included; sorted by path.  Only files of ours under ``out`` count."""
+    return _changes({compiled.lock_path: compiled.lock_text}, compiled.files, out)
+
+
+def _changes(others: Mapping[Path, str], files: Mapping[str, str], out: Path) -> tuple[FileChange, ...]:
+    wanted = {out / name: text for name, text in files.items()} | dict(others)
+    stale = {path for path in (out / NODES).rglob("*") if path.is_file()} if (out / NODES).is_dir() else set()
+    found = [FileChange(path, _read(path), text) for path, text in wanted.items() if _read(path) != text]
+    found += [FileChange(path, _read(path), None) for path in stale - wanted.keys()]
+    return tuple(sorted(found, key=lambda change: change.path))
+
+
+def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
+    """Writes what differs, each file atomically, the manifest last; tells what it wrote.  Raises OSError."""
+    return _write(changes(compiled, out), out)
+
+
+def write_files(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
+    """The same without the lock file, for a bundle beside the one that is committed."""
+    return _write(_changes({}, compiled.files, out), out)
+
+
+def _write(pending: tuple[FileChange, ...], out: Path) -> tuple[FileChange, ...]:
+    manifest = out / "manifest.json"
+    for change in sorted(pending, key=lambda change: (change.path == manifest, change.path)):
+        if change.after is None:
+            change.path.unlink()
+            _remove_empty(change.path.parent, out)
+        else:
+            _replace(change.path, change.after)
+    return pending
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o755 if text.startswith("#!") else 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _remove_empty(directory: Path, stop: Path) -> None:
+    while directory != stop and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent

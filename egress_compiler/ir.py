@@ -1,0 +1,191 @@
+"""What each node has to do, in network terms: the value between the decisions and the files.
+
+A NodePlan is complete: the renderers turn it into text without deciding anything, and ``verify`` compares it
+with the kernel.  Addresses are canonical text, lists are sorted, and each object names the policy it comes
+from (``origin``, such as ``EgressPolicy default/test``), never a file position, so that moving a policy to
+another file changes nothing here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PLAN_VERSION = 1
+
+Role = Literal["gateway", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The node's VXLAN device.  ``addresses`` carry prefix lengths; ``underlay`` is the node's own address."""
+
+    device: str
+    vni: int
+    port: int
+    underlay: str
+    mtu: int
+    mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPeer:
+    """A node at the other end of the tunnel: a permanent neighbour for each address, and two FDB entries."""
+
+    node: str
+    underlay: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One EgressGateway on one preferred node; what moves together at a failover."""
+
+    number: int
+    gateway: str
+    preferred_node: str
+    mark: int
+    table: int
+    tunnel_vips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SteerRule:
+    """An ip rule: packets with the slot's mark look up the slot's table."""
+
+    family: Literal[4, 6]
+    preference: int
+    mark: int
+    mask: int
+    table: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SteerRoute:
+    """The default route of a slot's table: ``via`` the tunnel VIP, or unreachable where ``via`` is None."""
+
+    family: Literal[4, 6]
+    table: int
+    via: str | None
+    device: str | None
+    metric: int | None
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pod address, or a source CIDR or range, and the class that it belongs to; ``owner`` says whose it is."""
+
+    source: str
+    traffic_class: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class SteerAnswer:
+    """Destinations that go to ``slot``; None blocks them.  No destinations means all that no other answer has."""
+
+    destinations: tuple[str, ...]
+    slot: int | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class SteerClass:
+    """The sources that share one list of policies; destinations are disjoint, priorities are resolved."""
+
+    name: str
+    policies: tuple[str, ...]
+    ipv4: tuple[SteerAnswer, ...]
+    ipv6: tuple[SteerAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SnatAnswer:
+    """Destinations that leave with ``address``; None drops them.  No destinations: all that no other answer has."""
+
+    destinations: tuple[str, ...]
+    address: str | None
+    slot: int
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnatClass:
+    name: str
+    policies: tuple[str, ...]
+    ipv4: tuple[SnatAnswer, ...]
+    ipv6: tuple[SnatAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMaps:
+    """Sources by family: exact pod addresses first; the subnets answer for what is no known pod."""
+
+    pods4: tuple[Source, ...]
+    pods6: tuple[Source, ...]
+    subnets4: tuple[Source, ...]
+    subnets6: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualAddress:
+    """An address that follows the master; ``origin`` says what it is for."""
+
+    address: str
+    device: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class VrrpInstance:
+    """keepalived's part of a slot on this gateway; ``advert_ms`` in milliseconds, the highest priority is master."""
+
+    name: str
+    slot: int
+    gateway: str
+    preferred_node: str
+    vrid: int
+    priority: int
+    interface: str
+    source: str
+    peers: tuple[str, ...]
+    advert_ms: int
+    preempt: bool
+    tunnel_vips: tuple[VirtualAddress, ...]
+    eips: tuple[VirtualAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    version: int
+    node: str
+    role: Role
+    interface: str
+    tunnel: Tunnel
+    peers: tuple[TunnelPeer, ...]
+    inside4: tuple[str, ...]
+    inside6: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    rules: tuple[SteerRule, ...]
+    routes: tuple[SteerRoute, ...]
+    steer_sources: SourceMaps
+    steer_classes: tuple[SteerClass, ...]
+    snat_sources: SourceMaps
+    snat_classes: tuple[SnatClass, ...]
+    snat_addresses4: tuple[str, ...]
+    snat_addresses6: tuple[str, ...]
+    eips4: tuple[str, ...]
+    eips6: tuple[str, ...]
+    vrrp: tuple[VrrpInstance, ...]
+    sysctls: tuple[Sysctl, ...]

@@ -1,0 +1,178 @@
+"""Traffic classes: the sources that meet the same policies, with the priorities resolved once.
+
+A source address belongs to one class; within a class each destination has one answer.  So the kernel looks
+up the source once and the destination once a connection, however many policies there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from egress_compiler.model.cluster import Pod
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, everything, subtract, union
+from egress_compiler.resolve import ResolvedPolicy
+
+MAX_NAME = 80
+"""Of a class; the kernel takes 127 characters for a chain, and prefixes are put before it."""
+
+Stack = tuple[int, ...]
+"""Positions in the ordered list of policies, the winner first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one policy of a class wins: ``destinations`` of a family, or all the ``rest``."""
+
+    policy: int
+    destinations: Intervals
+    rest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficClass:
+    name: str
+    stack: Stack
+    shares: Mapping[Family, tuple[Share, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PodSource:
+    """An address of a known pod, at ``pod`` in the cluster's pods."""
+
+    pod: int
+    value: int
+    traffic_class: TrafficClass
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetSource:
+    interval: Interval
+    traffic_class: TrafficClass
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Which class each source belongs to, by family, sorted by address.  Pods count before subnets."""
+
+    pods: Mapping[Family, tuple[PodSource, ...]]
+    subnets: Mapping[Family, tuple[SubnetSource, ...]]
+
+
+def classify(pods: Sequence[Pod], policies: Sequence[ResolvedPolicy]) -> Classification:
+    """Every source of ``policies``, which are in the order in which packets meet them."""
+    book = _ClassBook(policies)
+    by_pod: dict[int, list[int]] = {}
+    for position, policy in enumerate(policies):
+        for pod in policy.pods:
+            by_pod.setdefault(pod, []).append(position)
+    of_subnets = {family: _SubnetStacks(family, policies) for family in FAMILIES}
+    pod_sources: dict[Family, list[PodSource]] = {4: [], 6: []}
+    for pod, selected in by_pod.items():
+        for family, value in pods[pod].addresses:
+            stack = _merge(tuple(selected), of_subnets[family].at(value))
+            pod_sources[family].append(PodSource(pod, value, book.of(stack)))
+    subnet_sources = {
+        family: tuple(SubnetSource(interval, book.of(stack)) for interval, stack in of_subnets[family].pieces if stack)
+        for family in FAMILIES
+    }
+    return Classification(
+        {family: tuple(sorted(pod_sources[family], key=lambda s: (s.value, s.pod))) for family in FAMILIES},
+        subnet_sources,
+    )
+
+
+def _merge(left: Stack, right: Stack) -> Stack:
+    return tuple(sorted({*left, *right})) if right else left
+
+
+class _SubnetStacks:
+    """The address space cut at the ends of all podSubnets: for each piece the policies that cover it."""
+
+    def __init__(self, family: Family, policies: Sequence[ResolvedPolicy]) -> None:
+        starts: dict[int, list[int]] = {}
+        ends: dict[int, list[int]] = {}
+        for position, policy in enumerate(policies):
+            for first, last in policy.subnets[family]:
+                starts.setdefault(first, []).append(position)
+                ends.setdefault(last + 1, []).append(position)
+        self.pieces: list[tuple[Interval, Stack]] = []
+        active: set[int] = set()
+        cuts = sorted({*starts, *ends})
+        for cut, following in pairwise(cuts):
+            active.difference_update(ends.get(cut, ()))
+            active.update(starts.get(cut, ()))
+            if active:
+                self._add(Interval(cut, following - 1), tuple(sorted(active)))
+        self._firsts = [interval.first for interval, _ in self.pieces]
+
+    def _add(self, interval: Interval, stack: Stack) -> None:
+        if self.pieces:
+            before, same = self.pieces[-1]
+            if same == stack and before.last + 1 == interval.first:
+                self.pieces[-1] = (Interval(before.first, interval.last), stack)
+                return
+        self.pieces.append((interval, stack))
+
+    def at(self, value: int) -> Stack:
+        index = bisect_right(self._firsts, value) - 1
+        if index < 0 or self.pieces[index][0].last < value:
+            return ()
+        return self.pieces[index][1]
+
+
+class _ClassBook:
+    """Makes each class once.  Policies that win nothing in a class are no part of it."""
+
+    def __init__(self, policies: Sequence[ResolvedPolicy]) -> None:
+        self._policies = policies
+        self._by_stack: dict[Stack, TrafficClass] = {}
+
+    def of(self, stack: Stack) -> TrafficClass:
+        known = self._by_stack.get(stack)
+        if known is None:
+            known = self._by_stack[stack] = self._make(stack)
+        return known
+
+    def _make(self, stack: Stack) -> TrafficClass:
+        shares = {family: _shares(family, stack, self._policies) for family in FAMILIES}
+        winners = tuple(sorted({share.policy for family in FAMILIES for share in shares[family]}))
+        if winners != stack and winners:
+            return self.of(winners)
+        return TrafficClass(class_name([self._policies[position] for position in stack]), stack, shares)
+
+
+def _shares(family: Family, stack: Stack, policies: Sequence[ResolvedPolicy]) -> tuple[Share, ...]:
+    taken: Intervals = ()
+    shares: list[Share] = []
+    for position in stack:
+        destinations = policies[position].policy.destinations
+        wanted = everything(family) if destinations is None else destinations[family]
+        won = subtract(wanted, taken)
+        if not won:
+            continue
+        taken = union([*taken, *won])
+        complete = taken == everything(family)
+        shares.append(Share(position, () if complete else won, complete))
+        if complete:
+            break
+    return tuple(shares)
+
+
+def class_name(stack: Sequence[ResolvedPolicy]) -> str:
+    """A chain-safe name that says the first policy, and for several a digest of the others.
+
+    It depends on nothing but the policies' names, so that no other change renames it.
+    """
+    short = {"EgressPolicy": "egp", "EgressClusterPolicy": "egcp"}
+    refs = [policy.policy.ref for policy in stack]
+    first = refs[0]
+    name = ".".join(part for part in (short[first.kind], first.namespace, first.name) if part)
+    if len(refs) == 1 and len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256("\n".join(map(str, refs)).encode()).hexdigest()[:10]
+    more = f".and{len(refs) - 1}" if len(refs) > 1 else ""
+    return f"{name[: MAX_NAME - 20]}{more}.{digest}"

@@ -1,0 +1,66 @@
+"""The NodePlan of every node, from the allocation and the traffic classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egress_compiler.allocate import Allocation
+from egress_compiler.ir import PLAN_VERSION, NodePlan
+from egress_compiler.lower.classes import classify
+from egress_compiler.lower.gateway import GatewaySide
+from egress_compiler.lower.system import node_sysctls
+from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.lower.worker import WorkerSide
+from egress_compiler.model.cluster import Node
+from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.net import FAMILIES, Family, format_interval
+from egress_compiler.resolve import Resolved
+
+
+def lower(
+    resolved: Resolved, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
+) -> tuple[NodePlan, ...]:
+    """One plan for each node of the cluster, sorted by name."""
+    classification = classify(resolved.cluster.pods, resolved.policies)
+    layout = TunnelLayout(resolved, allocation, settings, uplinks)
+    worker = WorkerSide(resolved, allocation, classification, layout)
+    gateway = GatewaySide(resolved, allocation, classification, layout, settings)
+    inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
+    return tuple(_node(node, resolved, layout, worker, gateway, inside) for node in resolved.cluster.nodes)
+
+
+def _node(
+    node: Node,
+    resolved: Resolved,
+    layout: TunnelLayout,
+    worker: WorkerSide,
+    gateway: GatewaySide,
+    inside: Mapping[Family, tuple[str, ...]],
+) -> NodePlan:
+    is_gateway = layout.is_gateway(node.name)
+    steering = worker.steering(node)
+    slots = worker.slots(steering)
+    translation = gateway.translation(node)
+    return NodePlan(
+        version=PLAN_VERSION,
+        node=node.name,
+        role="gateway" if is_gateway else "worker",
+        interface=layout.uplink(node.name).interface,
+        tunnel=layout.tunnel(node),
+        peers=layout.peers(node),
+        inside4=inside[4],
+        inside6=inside[6] if 6 in resolved.families else (),
+        slots=slots,
+        rules=worker.rules(slots),
+        routes=worker.routes(slots),
+        steer_sources=steering.sources,
+        steer_classes=steering.classes,
+        snat_sources=translation.sources,
+        snat_classes=translation.classes,
+        eips4=gateway.eips(node, 4),
+        eips6=gateway.eips(node, 6),
+        snat_addresses4=gateway.snat_addresses(node, 4),
+        snat_addresses6=gateway.snat_addresses(node, 6),
+        vrrp=gateway.vrrp(node),
+        sysctls=node_sysctls(is_gateway, resolved.families),
+    )

@@ -1,0 +1,32 @@
+"""Kernel settings that the datapath needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from egress_compiler.ir import Sysctl
+from egress_compiler.net import Family
+from egress_compiler.numbering import TUNNEL_DEVICE
+
+
+def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, ...]:
+    """The settings of one node, sorted by key; slashes separate, as the device's name has a dot."""
+    wanted = [
+        Sysctl("net/ipv4/ip_forward", "1", "a node routes for its pods"),
+        Sysctl(
+            f"net/ipv4/conf/{TUNNEL_DEVICE}/rp_filter",
+            "2",
+            "pods behind the tunnel are routed by the uplink; the kernel takes the larger of all and this",
+        ),
+    ]
+    if 6 in families:
+        wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
+    if is_gateway:
+        wanted.append(
+            Sysctl(
+                "net/netfilter/nf_conntrack_tcp_loose",
+                "1",
+                "a new master picks up open connections in mid-stream",
+            )
+        )
+    return tuple(sorted(wanted, key=lambda sysctl: sysctl.key))

@@ -1,0 +1,71 @@
+"""The star of VXLAN tunnels: who is in it, under which addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egress_compiler.allocate import Allocation
+from egress_compiler.ir import Tunnel, TunnelPeer
+from egress_compiler.model.cluster import Node
+from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.net import Family, format_address
+from egress_compiler.numbering import TUNNEL_DEVICE, tunnel_mac
+from egress_compiler.resolve import Resolved
+
+OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
+"""Bytes that VXLAN adds to an inner IP packet: outer IP and UDP, VXLAN, inner Ethernet (RFC 7348)."""
+
+
+class TunnelLayout:
+    """Addresses, peers and uplinks of all nodes.  Workers know the gateways, gateways know everybody."""
+
+    def __init__(
+        self, resolved: Resolved, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
+    ) -> None:
+        self._nodes = {node.name: node for node in resolved.cluster.nodes}
+        self._families = resolved.families
+        self._index = allocation.node_index
+        self._settings = settings
+        self._uplinks = uplinks
+        self.gateways = frozenset(node.name for gateway in resolved.gateways.values() for node in gateway.nodes)
+
+    def is_gateway(self, node: str) -> bool:
+        return node in self.gateways
+
+    def uplink(self, node: str) -> Uplink:
+        return self._uplinks.get(node) or Uplink(self._settings.interface, self._settings.uplink_mtu)
+
+    def underlay_family(self, node: Node) -> Family:
+        return 4 if node.address(4) is not None else 6
+
+    def underlay(self, node: Node) -> str:
+        """The node's own address that its tunnel runs over."""
+        family = self.underlay_family(node)
+        return format_address(family, node.address(family) or 0)
+
+    def tunnel_mtu(self, node: Node) -> int:
+        return self._settings.tunnel.mtu or self.uplink(node.name).mtu - OVERHEAD[self.underlay_family(node)]
+
+    def _addresses(self, node: str) -> tuple[tuple[Family, str], ...]:
+        subnets = self._settings.tunnel.subnets
+        return tuple((f, format_address(f, subnets[f].first + self._index[node])) for f in self._families)
+
+    def tunnel(self, node: Node) -> Tunnel:
+        prefixes = self._settings.tunnel.prefixes
+        return Tunnel(
+            device=TUNNEL_DEVICE,
+            vni=self._settings.tunnel.vni,
+            port=self._settings.tunnel.port,
+            underlay=self.underlay(node),
+            mtu=self.tunnel_mtu(node),
+            mac=tunnel_mac(self._index[node.name]),
+            addresses=tuple(f"{address}/{prefixes[family]}" for family, address in self._addresses(node.name)),
+        )
+
+    def peers(self, node: Node) -> tuple[TunnelPeer, ...]:
+        names = self._nodes if self.is_gateway(node.name) else self.gateways
+        return tuple(self._peer(name) for name in sorted(names) if name != node.name)
+
+    def _peer(self, name: str) -> TunnelPeer:
+        addresses = tuple(address for _, address in self._addresses(name))
+        return TunnelPeer(name, self.underlay(self._nodes[name]), tunnel_mac(self._index[name]), addresses)

@@ -1,0 +1,88 @@
+"""The product's table of contents: from files to a bundle, one function a stage.
+
+Every stage takes frozen values and gives a new frozen value; only ``load`` reads and only ``bundle`` writes.
+All stages report to one collector, so that one run tells everything that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from egress_compiler.allocate import Allocation, allocate
+from egress_compiler.analyze import analyze
+from egress_compiler.bundle import bundle_files
+from egress_compiler.diagnostics import Collector, Diagnostic, in_order
+from egress_compiler.ir import NodePlan
+from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
+from egress_compiler.lower import lower
+from egress_compiler.model.settings import Uplink
+from egress_compiler.resolve import Resolved, resolve
+from egress_compiler.validate import validate_policies
+
+LOCK_NAME = "egress.lock.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run reads.  Without ``lock`` the lock file stands beside the policies."""
+
+    policies: tuple[Path, ...]
+    cluster: tuple[Path, ...]
+    inventory: Path | None = None
+    settings: Path | None = None
+    lock: Path | None = None
+
+    @property
+    def lock_path(self) -> Path:
+        if self.lock is not None:
+            return self.lock
+        first = self.policies[0]
+        return (first if first.is_dir() else first.parent) / LOCK_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """Every stage's value.  ``files`` is the bundle by relative path; ``diagnostics`` are warnings only."""
+
+    resolved: Resolved
+    allocation: Allocation
+    uplinks: Mapping[str, Uplink]
+    plans: tuple[NodePlan, ...]
+    files: Mapping[str, str]
+    lock_path: Path
+    lock_text: str
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def compile_bundle(inputs: Inputs) -> Compilation:
+    """The whole pipeline in memory.  Raises InvalidInput with every diagnostic of the run."""
+    found = Collector()
+
+    documents = load_documents(inputs.policies, found)
+    cluster = load_cluster(inputs.cluster, found)
+    settings = load_settings(inputs.settings, found)
+    uplinks = load_uplinks(inputs.inventory, settings, found)
+    lock = load_lock(inputs.lock_path, found)
+
+    policies = validate_policies(documents, found)
+    resolved = resolve(policies, cluster, settings, found)
+    analyze(resolved, settings, found)
+    found.raise_if_failed()
+
+    allocation = allocate(resolved, lock, settings, found)
+    found.raise_if_failed()
+
+    plans = lower(resolved, allocation, settings, uplinks)
+    files = bundle_files(plans, resolved, allocation, settings, documents)
+    return Compilation(
+        resolved=resolved,
+        allocation=allocation,
+        uplinks=uplinks,
+        plans=plans,
+        files=files,
+        lock_path=inputs.lock_path,
+        lock_text=lock_text(allocation.lock),
+        diagnostics=in_order(found.found),
+    )

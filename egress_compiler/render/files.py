@@ -1,0 +1,31 @@
+"""Which files a node gets, each one template or one encoding."""
+
+from __future__ import annotations
+
+import msgspec
+
+from egress_compiler.ir import NodePlan
+from egress_compiler.render.text import rendered
+
+
+def node_files(plan: NodePlan, descriptions: dict[str, str]) -> dict[str, str]:
+    """File name to text.  ``descriptions`` has the user's words by policy and gateway, for comments."""
+    values = {"plan": plan, "descriptions": descriptions}
+    files = {
+        "plan.json": plan_json(plan),
+        "nftables.nft": rendered("nftables.nft.j2", **values),
+        "vxlan.batch": rendered("vxlan.batch.j2", **values),
+        "fdb.batch": rendered("fdb.batch.j2", **values),
+        "routes.batch": rendered("routes.batch.j2", family=4, **values),
+        "sysctl.conf": rendered("sysctl.conf.j2", **values),
+    }
+    if any(rule.family == 6 for rule in plan.rules):
+        files["routes6.batch"] = rendered("routes.batch.j2", family=6, **values)
+    if plan.role == "gateway":
+        files["keepalived.conf"] = rendered("keepalived.conf.j2", **values)
+        files["notify.sh"] = rendered("notify.sh.j2", **values)
+    return files
+
+
+def plan_json(plan: NodePlan) -> str:
+    return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"

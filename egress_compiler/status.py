@@ -1,0 +1,143 @@
+"""What the compiler answers with: statuses of policies and gateways, endpoint slices, tunnels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from egress_compiler.allocate import Allocation, Placement
+from egress_compiler.ir import NodePlan
+from egress_compiler.model.policy import Ref
+from egress_compiler.net import FAMILIES, Family, format_address, size
+from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
+
+API_VERSION = "egressgateway.spidernet.io/v1beta1"
+POLICY_LABEL = "spidernet.io/policy-name"
+COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSNODE")
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def yaml_documents(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Several documents, keys sorted, long lines unbroken."""
+    return "".join(
+        "---\n" + yaml.dump(item, Dumper=_Dumper, sort_keys=True, width=1_000_000, allow_unicode=True)
+        for item in objects
+    )
+
+
+def policy_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, str, str, str, str, str]]:
+    """The table of POLICY statuses: one row a policy, sorted by namespace and name, cluster policies first."""
+    rows = []
+    for policy in resolved.policies:
+        placement = allocation.placements[policy.policy.ref]
+        node = _node(placement, allocation)
+        four, six = (_text(placement, family) for family in FAMILIES)
+        rows.append((policy.policy.ref.namespace, policy.policy.ref.name, policy.gateway.name, four, six, node))
+    return sorted(rows)
+
+
+def status_objects(resolved: Resolved, allocation: Allocation, plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
+    """Objects with their status as the cluster would show them: gateways, policies, tunnels."""
+    gateways = [_gateway(resolved.gateways[name], resolved, allocation) for name in sorted(resolved.gateways)]
+    policies = [
+        _policy(policy.policy.ref, allocation.placements[policy.policy.ref], allocation)
+        for policy in sorted(resolved.policies, key=lambda p: p.policy.ref)
+    ]
+    return [*gateways, *policies, *(_tunnel(plan) for plan in plans)]
+
+
+def _text(placement: Placement, family: Family) -> str:
+    value = placement.eip.of(family)
+    return "" if value is None else format_address(family, value)
+
+
+def _node(placement: Placement, allocation: Allocation) -> str:
+    return allocation.slots[placement.slot].node if placement.slot is not None else ""
+
+
+def _object(kind: str, name: str, namespace: str = "", **content: Any) -> dict[str, Any]:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, **content}
+
+
+def _policy(ref: Ref, placement: Placement, allocation: Allocation) -> dict[str, Any]:
+    eip = {f"ipv{family}": text for family in FAMILIES if (text := _text(placement, family))}
+    return _object(ref.kind, ref.name, ref.namespace, status={"eip": eip, "node": _node(placement, allocation)})
+
+
+def _gateway(resolved: ResolvedGateway, everything: Resolved, allocation: Allocation) -> dict[str, Any]:
+    gateway = resolved.gateway
+    by_node: dict[str, dict[tuple[str, str], list[Ref]]] = {node.name: {} for node in resolved.nodes}
+    used: dict[Family, set[int]] = {4: set(), 6: set()}
+    for policy in everything.policies:
+        if policy.gateway.name != gateway.name:
+            continue
+        placement = allocation.placements[policy.policy.ref]
+        for family in FAMILIES:
+            value = placement.eip.of(family)
+            if value is not None:
+                used[family].add(value)
+        node = _node(placement, allocation)
+        if node in by_node:
+            key = (_text(placement, 4), _text(placement, 6))
+            by_node[node].setdefault(key, []).append(policy.policy.ref)
+    usage: dict[str, int] = {}
+    for family in FAMILIES:
+        total = size(gateway.pool[family])
+        usage |= {f"ipv{family}Total": total, f"ipv{family}Free": total - len(used[family])}
+    node_list = [
+        {"name": node, "status": "Ready", "eips": [_eip(key, eips[key]) for key in sorted(eips)]}
+        for node, eips in by_node.items()
+    ]
+    return _object("EgressGateway", gateway.name, status={"nodeList": node_list, "ipUsage": usage})
+
+
+def _eip(addresses: tuple[str, str], refs: Iterable[Ref]) -> dict[str, Any]:
+    policies = [{"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {}) for ref in sorted(refs)]
+    return {"ipv4": addresses[0], "ipv6": addresses[1], "policies": policies}
+
+
+def _tunnel(plan: NodePlan) -> dict[str, Any]:
+    addresses = {"ipv6" if ":" in address else "ipv4": address.partition("/")[0] for address in plan.tunnel.addresses}
+    return _object(
+        "EgressTunnel",
+        plan.node,
+        status={"tunnel": {**addresses, "mac": plan.tunnel.mac, "parent": {"name": plan.interface}}},
+    )
+
+
+def endpoint_slices(resolved: Resolved, limit: int) -> list[dict[str, Any]]:
+    """The pods of every podSelector policy, at most ``limit`` a slice; no two slices share a name."""
+    slices: list[dict[str, Any]] = []
+    for policy in sorted(resolved.policies, key=lambda p: p.policy.ref):
+        if policy.policy.pod_selector is not None:
+            pods = policy.pods
+            for part, start in enumerate(range(0, len(pods), limit)):
+                slices.append(_slice(policy, part, pods[start : start + limit], resolved))
+    return slices
+
+
+def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Resolved) -> dict[str, Any]:
+    ref = policy.policy.ref
+    kind = "EgressEndpointSlice" if ref.namespace else "EgressClusterEndpointSlice"
+    digest = hashlib.sha256(f"{ref} {part}".encode()).hexdigest()[:5]
+    metadata: Any = policy.policy.document.data
+    owner = {"apiVersion": API_VERSION, "kind": ref.kind, "name": ref.name}
+    uid = metadata["metadata"].get("uid") if isinstance(metadata, dict) else None
+    made = _object(kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p) for p in pods])
+    made["metadata"] |= {
+        "labels": {POLICY_LABEL: ref.name[:63]},
+        "ownerReferences": [owner | ({"uid": uid} if isinstance(uid, str) else {})],
+    }
+    return made
+
+
+def _endpoint(resolved: Resolved, position: int) -> dict[str, Any]:
+    pod = resolved.cluster.pods[position]
+    addresses = {
+        f"ipv{family}": [format_address(f, value) for f, value in pod.addresses if f == family] for family in FAMILIES
+    }
+    return {"ns": pod.namespace, "pod": pod.name, "node": pod.node, **addresses}
