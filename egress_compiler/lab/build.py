@@ -1,0 +1,162 @@
+"""Namespaces, uplinks, pods and routes of a lab: what `up` makes and `down` removes.
+
+Nothing of it touches the network namespace of this machine: bridge and veths are made inside the lab's own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from egress_compiler.lab import cni, processes, state
+from egress_compiler.lab.addressing import overlap, parse_network
+from egress_compiler.lab.errors import LabError
+from egress_compiler.lab.run import ip_batch, run
+from egress_compiler.lab.topology import LabNode, LabPod, LabTopology, host_route, prefix_length
+
+BRIDGE = "br0"
+POD_DEVICE = "eth0"
+
+_POD_GATEWAY4 = "169.254.1.1"
+_POD_GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
+"""The node's side of every pod's veth, as Calico has it: the pod needs no answer to ARP."""
+_POD_GATEWAY6 = "fe80::ecee:eeff:feee:eeee"
+"""The link-local address that the kernel derives from that MAC."""
+
+_HOST_SYSCTLS = {
+    "net/ipv6/conf/all/accept_dad": "0",
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+}
+_NODE_SYSCTLS = {
+    **_HOST_SYSCTLS,
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/rp_filter": "1",
+    "net/ipv4/conf/default/rp_filter": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/default/forwarding": "1",
+}
+_FABRIC_SYSCTLS = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
+
+
+def create_namespaces(name: str, topology: LabTopology, lock: int) -> None:
+    """Makes the namespaces, empty. `lock` is the machine lock, which `ip` holds to its end if this process dies."""
+    ip_batch(None, [f"netns add {state.netns(name, host)}" for host in topology.hosts], keep=[lock])
+
+
+def build_network(name: str, topology: LabTopology) -> None:
+    """Devices, addresses, routes, sysctls and the CNI's table in namespaces that are empty."""
+    nodes = {node.name for node in topology.nodes}
+    for host in topology.hosts:
+        sysctls = _FABRIC_SYSCTLS if host == "fabric" else _NODE_SYSCTLS if host in nodes else _HOST_SYSCTLS
+        _set_sysctls(state.netns(name, host), sysctls)
+    ip_batch(state.netns(name, "fabric"), _fabric(name, topology))
+    ip_batch(state.netns(name, "outside"), _outside(topology))
+    ip_batch(state.netns(name, "controller"), _attached(topology, "eth0", topology.controller))
+    for node in topology.nodes:
+        ip_batch(state.netns(name, node.name), _node(name, topology, node))
+        run(["ip", "netns", "exec", state.netns(name, node.name), "nft", "-f", "-"], stdin=cni.ruleset(topology))
+    for pod in topology.pods:
+        ip_batch(state.netns(name, pod.host), _pod(pod))
+
+
+def tear_down(name: str) -> None:
+    """Kills what runs in the lab's namespaces and removes them and the lab's directory, however much there is."""
+    processes.kill_all(state.namespaces(name))
+    with state.machine_lock():
+        for namespace in state.namespaces(name):
+            _delete(namespace)
+        state.remove(name)
+
+
+def set_uplink(name: str, node: LabNode, *, up: bool) -> None:
+    """Plugs or pulls the cable of a node at the fabric's end: the node sees its carrier go or come."""
+    ip_batch(state.netns(name, "fabric"), [f"link set dev {node.port} {'up' if up else 'down'}"])
+
+
+def _delete(namespace: str) -> None:
+    """A namespace file without a namespace, as an interrupted `ip netns add` leaves it, goes as well."""
+    done = run(["ip", "netns", "del", namespace], check=False)
+    path = state.NETNS_ROOT / namespace
+    if done.returncode != 0 and path.exists():
+        raise LabError(f"cannot remove the namespace {namespace}: {done.stderr.strip()}")
+
+
+def _set_sysctls(namespace: str, values: Mapping[str, str]) -> None:
+    script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in values.items())
+    run(["ip", "netns", "exec", namespace, "sh", "-e"], stdin=script)
+
+
+def _fabric(name: str, topology: LabTopology) -> list[str]:
+    commands = [f"link add {BRIDGE} type bridge mcast_snooping 0", f"link set {BRIDGE} up"]
+    cables = [(node.port, node.name, node.interface, node.mtu) for node in topology.nodes]
+    jumbo = max(node.mtu for node in topology.nodes)
+    cables += [(host, host, "eth0", jumbo) for host in ("outside", "controller")]
+    for port, host, interface, mtu in cables:
+        peer = f"name {interface} mtu {mtu} netns {state.netns(name, host)}"
+        commands += [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {BRIDGE} up"]
+    return commands
+
+
+def _attached(topology: LabTopology, interface: str, addresses: Sequence[str]) -> list[str]:
+    """Loopback, an uplink with its addresses, and default routes by the outside host where it is another."""
+    commands = ["link set lo up", *(_add(topology, ip, interface) for ip in addresses), f"link set {interface} up"]
+    families = {":" in ip for ip in addresses}
+    gateways = [ip for ip in topology.outside.gateways if (":" in ip) in families]
+    return commands + [f"route add default via {ip} dev {interface}" for ip in gateways]
+
+
+def _add(topology: LabTopology, address: str, interface: str) -> str:
+    nodad = " nodad" if ":" in address else ""
+    return f"address add {address}/{prefix_length(topology, address)} dev {interface}{nodad}"
+
+
+def _outside(topology: LabTopology) -> list[str]:
+    """No route but the uplink's: what arrives with a pod's own address gets no answer, as in real life."""
+    outside = topology.outside
+    near = [_add(topology, ip, "eth0") for ip in (*outside.on_uplink, *outside.gateways)]
+    far = [f"address add {host_route(ip)} dev lo" for ip in (*outside.far4, *outside.far6)]
+    return ["link set lo up", *near, *far, "link set eth0 up"]
+
+
+def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
+    commands = _attached(topology, node.interface, node.addresses)
+    for pod in topology.pods:
+        if pod.node == node.name:
+            peer = f"name {POD_DEVICE} mtu {pod.mtu} netns {state.netns(name, pod.host)}"
+            commands += [
+                f"link add {pod.device} mtu {pod.mtu} address {_POD_GATEWAY_MAC} type veth peer {peer}",
+                f"link set {pod.device} up",
+                *(f"route add {host_route(ip)} dev {pod.device}" for ip in pod.addresses),
+            ]
+    for other in topology.nodes:
+        if other.name != node.name:
+            commands += _routes_to(other, [pod for pod in topology.pods if pod.node == other.name])
+    return commands
+
+
+def _routes_to(node: LabNode, pods: Sequence[LabPod]) -> list[str]:
+    """What other nodes need to reach a node's pods: its pod CIDRs, and the pods that have an address elsewhere."""
+    cidrs = [parse_network(cidr, "pod CIDR") for cidr in node.pod_cidrs]
+    addresses = [parse_network(ip, "pod") for pod in pods for ip in pod.addresses]
+    cidrs += [ip for ip in addresses if not any(overlap(ip, cidr) for cidr in cidrs)]
+    gateways = _first_of_each_family(node.addresses)
+    return [f"route add {cidr} via {via}" for via in gateways for cidr in cidrs if (":" in str(cidr)) == (":" in via)]
+
+
+def _first_of_each_family(addresses: Sequence[str]) -> list[str]:
+    return list({":" in ip: ip for ip in reversed(addresses)}.values())
+
+
+def _pod(pod: LabPod) -> list[str]:
+    commands = [
+        "link set lo up",
+        *(f"address add {host_route(ip)} dev {POD_DEVICE}" for ip in pod.addresses),
+        f"link set {POD_DEVICE} up",
+    ]
+    if any(":" not in ip for ip in pod.addresses):
+        commands += [
+            f"neighbour add {_POD_GATEWAY4} lladdr {_POD_GATEWAY_MAC} dev {POD_DEVICE} nud permanent",
+            f"route add {_POD_GATEWAY4} dev {POD_DEVICE} scope link",
+            f"route add default via {_POD_GATEWAY4} dev {POD_DEVICE}",
+        ]
+    if any(":" in ip for ip in pod.addresses):
+        commands.append(f"route add default via {_POD_GATEWAY6} dev {POD_DEVICE}")
+    return commands
