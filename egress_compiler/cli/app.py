@@ -1,0 +1,66 @@
+"""The root command and the exit codes: 0 fine, 1 wrong input, 2 changes, 3 drift, 64 usage, 70 internal error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from egress_compiler.cli.compile import compile_command, status_command, validate_command
+from egress_compiler.cli.lab import echo_server_command, lab_group
+from egress_compiler.cli.output import report
+from egress_compiler.diagnostics import InvalidInput, printable
+from egress_compiler.lab.errors import LabError
+
+EXIT_INVALID = 1
+EXIT_USAGE = 64
+EXIT_INTERNAL = 70
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="egress-compiler")
+def app() -> None:
+    """Compiles egress policies into configuration for every node of a Kubernetes cluster."""
+
+
+app.add_command(validate_command)
+app.add_command(compile_command)
+app.add_command(status_command)
+app.add_command(lab_group)
+app.add_command(echo_server_command)
+
+
+def main() -> None:
+    """Runs the command line and exits with its documented code; no input gives a traceback."""
+    try:
+        code = app.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except InvalidInput as problem:
+        report(problem.diagnostics, click.get_current_context(silent=True))
+        sys.exit(EXIT_INVALID)
+    except LabError as problem:
+        click.echo(f"egress-compiler: {printable(str(problem))}", err=True)
+        sys.exit(EXIT_INVALID)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        click.echo("egress-compiler: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(EXIT_USAGE)
+    except BrokenPipeError:
+        # The reader has seen enough; a second complaint at interpreter exit helps nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as problem:
+        if os.environ.get("EGRESS_COMPILER_DEBUG"):
+            traceback.print_exc()
+        click.echo(
+            f"egress-compiler: internal error: {type(problem).__name__}: {printable(str(problem))}\n"
+            "Set EGRESS_COMPILER_DEBUG=1 for the traceback, and please report it.",
+            err=True,
+        )
+        sys.exit(EXIT_INTERNAL)
