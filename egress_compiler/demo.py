@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from egress_compiler.status import COLUMNS, policy_rows
 LAB = "demo"
 EXAMPLE = SOURCE_TREE / "examples" / "dual-stack-ha"
 OUTAGE_SECONDS = 5.0
+_COUNT = re.compile(r"(\w+)=(\d+)")
 LONGEST_OUTAGE_MS = 1000.0
 """What the default timers promise."""
 
@@ -123,10 +125,11 @@ def _demo(show: _Show) -> int:
     with show.step("Before: what the outside sees of each pod"):
         before = {node.name: running.lab.snapshot_node(node.name) for node in topology.nodes}
         _probe(show, running, applied=False)
-    with show.step("ansible-playbook playbooks/apply.yml"):
+    with show.step("ansible-playbook playbooks/apply.yml, which ends with verify.yml"):
         _play(show, running, "apply.yml")
-    with show.step("ansible-playbook playbooks/verify.yml"):
-        _play(show, running, "verify.yml")
+    with show.step("The same again: nothing to change"):
+        if _play(show, running, "apply.yml"):
+            raise _Unexpected("the second run changed something")
     with show.step("After: what the outside sees of each pod"):
         _probe(show, running, applied=True)
     _failover(show, running)
@@ -146,15 +149,21 @@ def _probe(show: _Show, running: RunningExample, *, applied: bool) -> None:
     show.say(f"{len(rows)} probes by TCP and UDP, all as expected")
 
 
-def _play(show: _Show, running: RunningExample, playbook: str) -> None:
+def _play(show: _Show, running: RunningExample, playbook: str) -> bool:
+    """Runs a playbook and shows what it did to each node; whether it changed any."""
     done = run_playbook(running.lab, playbook, running.bundle)
     recap = done.stdout.partition("PLAY RECAP")[2].splitlines()[1:]
-    for line in recap:
-        if line.strip():
-            show.say(" ".join(line.split())[:76])
+    hosts = {line.split()[0]: dict(_COUNT.findall(line)) for line in recap if ":" in line}
     if done.returncode != 0:
         show.console.print(done.stdout, markup=False)
         raise _Unexpected(f"{playbook} ended with {done.returncode}")
+    nodes = {node.name for node in running.lab.topology.nodes}
+    changed = [host for host, counts in hosts.items() if host in nodes and counts.get("changed") != "0"]
+    unchanged = sorted(nodes - set(changed))
+    for words, names in (("changed", changed), ("unchanged", unchanged)):
+        if names:
+            show.say(f"{words}: {', '.join(names)}")
+    return bool(changed)
 
 
 def _failover(show: _Show, running: RunningExample) -> None:
