@@ -24,6 +24,13 @@ def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, 
     if is_gateway:
         wanted.append(
             Sysctl(
+                "net/netfilter/nf_conntrack_tcp_be_liberal",
+                "1",
+                "who becomes master again has outdated windows of the connections that it had before",
+            )
+        )
+        wanted.append(
+            Sysctl(
                 "net/netfilter/nf_conntrack_tcp_loose",
                 "1",
                 "a new master picks up open connections in mid-stream",

@@ -74,6 +74,7 @@ def ha() -> Iterator[RunningExample]:
 
 VISITOR = "default/visitor-6764bb48cc-29vq9"
 WORKER_POD, GATEWAY_POD = "shop/web-5d8f7c9b6d-4kq2x", "shop/web-5d8f7c9b6d-tn5rs"
+FREE_POD = "ops/batch-28c7q"
 OTHER_WORKER_POD = "shop/web-5d8f7c9b6d-9wz7m"
 
 
@@ -114,7 +115,7 @@ def test_in_cluster_traffic_is_untouched(ha: RunningExample) -> None:
     for backend in ("shop/web-5d8f7c9b6d-4kq2x", "shop/web-5d8f7c9b6d-tn5rs"):
         ha.lab.start_echo(backend)
     services = [ProbeTarget("tcp", "10.96.12.34", 80), ProbeTarget("tcp", "fd00:10:96::1234", 80)]
-    for result in ha.lab.probe("ops/batch-28c7q", services):
+    for result in ha.lab.probe(FREE_POD, services):
         assert result.seen in ("10.244.3.40", "fd00:10:244:3::28"), result
 
 
@@ -136,6 +137,22 @@ def test_vxlan_from_strangers_is_dropped(ha: RunningExample) -> None:
     ha.lab.exec("outside", ["python3", "-c", script])
     listing = ha.lab.exec("gw1", ["nft", "list", "chain", "inet", "egress_gateway", "input"]).stdout
     assert "udp dport 7789 ip saddr != @tunnel_peers counter packets 3 " in listing
+
+
+def test_packets_that_conntrack_calls_invalid_do_not_leak(ha: RunningExample) -> None:
+    """They are never translated: from a governed pod, on a worker or a gateway, they must not leave at all."""
+    script = (
+        "import socket, struct, sys; s=socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP);"
+        "[s.sendto(struct.pack('!HHIIBBHHH', 4000 + flags, 7001, 1, 1, 80, flags, 1000, 0, 0), (sys.argv[1], 0))"
+        " for flags in (0, 3, 4, 17, 63)]"
+    )
+    capture = ha.lab.popen("outside", ["timeout", "3", "tcpdump", "-lnni", "any", "tcp and dst port 7001"])
+    time.sleep(1)
+    for pod in (WORKER_POD, GATEWAY_POD, FREE_POD):
+        ha.lab.exec(pod, ["python3", "-c", script, far(ha)[0]])
+    seen, _ = capture.communicate(timeout=10)
+    assert " 10.244.3.40." in seen, "the pod without a policy shows that such packets would be seen"
+    assert [line for line in seen.splitlines() if " 10.244.3.10." in line or " 10.244.1.10." in line] == []
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
@@ -180,7 +197,7 @@ def test_without_any_gateway_governed_traffic_leaves_with_its_eip_or_stops(ha: R
         ha.lab.exec(node, ["ip", "-6", "neighbour", "flush", "nud", "reachable", "nud", "stale", "nud", "delay"])
     for pod in (WORKER_POD, GATEWAY_POD):
         assert [result.seen for result in ha.lab.probe(pod, targets, timeout=1)] == [None] * 4
-    free = ha.lab.probe("ops/batch-28c7q", targets)
+    free = ha.lab.probe(FREE_POD, targets)
     assert [result.seen for result in free] == ["10.6.1.21", "10.6.1.21", "fd00:10:6:1::21", "fd00:10:6:1::21"]
     for node in ("gw1", "gw2"):
         start_keepalived(ha.lab, node)
