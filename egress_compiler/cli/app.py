@@ -10,7 +10,7 @@ import click
 
 from egress_compiler.cli.compile import compile_command, status_command, validate_command
 from egress_compiler.cli.lab import echo_server_command, lab_group
-from egress_compiler.cli.output import report
+from egress_compiler.cli.output import Run, report
 from egress_compiler.diagnostics import InvalidInput, printable
 from egress_compiler.lab.errors import LabError
 
@@ -34,11 +34,12 @@ app.add_command(echo_server_command)
 
 def main() -> None:
     """Runs the command line and exits with its documented code; no input gives a traceback."""
+    run = Run()
     try:
-        code = app.main(standalone_mode=False)
+        code = app.main(standalone_mode=False, obj=run)
         sys.exit(code if isinstance(code, int) else 0)
     except InvalidInput as problem:
-        report(problem.diagnostics, click.get_current_context(silent=True))
+        report(problem.diagnostics, run.output)
         sys.exit(EXIT_INVALID)
     except LabError as problem:
         click.echo(f"egress-compiler: {printable(str(problem))}", err=True)
@@ -50,6 +51,8 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as problem:
         problem.show()
+        if isinstance(problem, click.UsageError) and problem.ctx is None:
+            click.echo(app.get_usage(click.Context(app, info_name="egress-compiler")), err=True)
         sys.exit(EXIT_USAGE)
     except BrokenPipeError:
         # The reader has seen enough; a second complaint at interpreter exit helps nobody.

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from egress_compiler.diagnostics import Diagnostic, Severity, as_json, as_text, count_errors
 
+@dataclass(slots=True)
+class Run:
+    """What outlives a command's context: ``output`` is the format that it was asked for."""
+
+    output: str = "text"
+
+
+def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
+    context.ensure_object(Run).output = value
+    return value
+
+
 FORMAT = click.option(
-    "--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of the report."
+    "--format",
+    "output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    callback=_remember,
+    help="Of the report.",
 )
 
 
-def report(diagnostics: Sequence[Diagnostic], context: click.Context | None = None) -> None:
-    """Diagnostics to standard error as text, or to standard output as JSON where the command was asked for it."""
-    if context is not None and context.params.get("output") == "json":
+def report(diagnostics: Sequence[Diagnostic], output: str = "text") -> None:
+    """Diagnostics to standard error as text, or to standard output as JSON."""
+    if output == "json":
         click.echo(json.dumps({"diagnostics": [as_json(d) for d in diagnostics]}, indent=2))
         return
     for diagnostic in diagnostics:

@@ -44,7 +44,8 @@ class OpenConnection:
         self.seen = self._process.stdout.readline().strip()
 
     def says(self, word: str) -> str:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
