@@ -6,6 +6,8 @@ bits is ours, and all comparisons are under a mask.
 
 from __future__ import annotations
 
+from netaddr import EUI, mac_unix_expanded
+
 MARK_PREFIX = 0x26000000
 """Worker side: the connection is governed; the slot number is in the low bits."""
 GATEWAY_MARK_PREFIX = 0x27000000
@@ -28,6 +30,8 @@ UNREACHABLE_METRIC = 4278198272
 NFT_TABLE = "egress_gateway"
 TUNNEL_DEVICE = "egress.vxlan"
 MAX_VRID = 255
+FIRST_MAC = 0x666567000000
+"""Locally administered, unicast; node indices are added to it."""
 
 
 def slot_mark(slot: int) -> int:
@@ -39,6 +43,5 @@ def slot_table(slot: int) -> int:
 
 
 def tunnel_mac(node_index: int) -> str:
-    """Locally administered unicast, unique per node index (at most 16 bits are ever used)."""
-    octets = (0x66, 0x65, 0x67, *node_index.to_bytes(3, "big"))
-    return ":".join(f"{octet:02x}" for octet in octets)
+    """The MAC of a node's tunnel device, unique per node index."""
+    return str(EUI(FIRST_MAC + node_index, dialect=mac_unix_expanded))
