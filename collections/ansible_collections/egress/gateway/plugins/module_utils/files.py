@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""Our files on the node, each written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import digest, mode, read_files, strangers
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
+
+
+class Files(Resource):
+    """The bundle's files in the configuration directory, but for the plan; the whole directory is ours."""
+
+    def __init__(self, paths: Paths, files: Mapping[str, str]) -> None:
+        self._paths = paths
+        self._files = {path: text for name, text in files.items() for path in [paths.file(name)] if name != PLAN}
+
+    def desired(self) -> Items:
+        return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
+
+    def actual(self) -> Items:
+        found = {}
+        for name, text in read_files(self._paths).items():
+            if name != PLAN:
+                path = self._paths.file(name)
+                found[_key(path)] = Item(_state(text, _mode(path)))
+        return found
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        return _fix(changes, self._files)
+
+
+class Record(Resource):
+    """The plan in force. It comes last in both directions: a run that was killed finds what the node had before.
+
+    With no plan wanted, the remembered sysctls and the directory go too.
+    """
+
+    def __init__(self, paths: Paths, plan: str | None) -> None:
+        self._paths = paths
+        self._files = {} if plan is None else {paths.file(PLAN): plan}
+
+    def desired(self) -> Items:
+        return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
+
+    def actual(self) -> Items:
+        names = [self._paths.file(PLAN)] + ([] if self._files else [self._paths.originals])
+        found = {}
+        for path in names:
+            if path.is_file():
+                found[_key(path)] = Item(_state(path.read_text(encoding="utf-8", errors="replace"), _mode(path)))
+        if not self._files and self._may_remove_directory():
+            found["directory %s" % self._paths.config] = Item("present")
+        return found
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        return _fix(changes, self._files)
+
+    def _may_remove_directory(self) -> bool:
+        directory = self._paths.config
+        return directory.is_dir() and not directory.is_mount() and not strangers(self._paths)
+
+
+def write(path: Path, text: str, bits: int) -> None:
+    """Replaces a file at once: readers, and a boot after a crash, find the old text or the new. OSError as it comes."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = path.parent / (".%s.%d" % (path.name, os.getpid()))
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), bits)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        if temporary.exists():
+            temporary.unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _key(path: Path) -> str:
+    return "file %s" % path
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _state(text: str, bits: int) -> str:
+    return "%s mode %04o" % (digest(text)[:19], bits)
+
+
+def _fix(changes: Sequence[Change], files: Mapping[Path, str]) -> NodeError | None:
+    for change in changes:
+        kind, _space, name = change.object.partition(" ")
+        path = Path(name)
+        try:
+            if kind == "directory":
+                path.rmdir()
+            elif change.action == "remove":
+                path.unlink()
+            else:
+                write(path, files[path], mode(files[path]))
+        except OSError as error:
+            return NodeError("%s: %s" % (path, error.strerror))
+    return None

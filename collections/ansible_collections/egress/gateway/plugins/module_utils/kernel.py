@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""What the kernel holds, read through ``ip -j``, ``bridge -j`` and ``nft -j``, each once until ``forget``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PROTOCOL
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
+
+T = TypeVar("T")
+
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+_ROUTE_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
+"""rtnetlink(7); ``ip -N`` has numbers where names depend on a file of the node."""
+
+
+@dataclass(frozen=True)
+class KernelRule:
+    family: Family
+    preference: int
+    mark: int
+    mask: int
+    table: int
+    protocol: int
+
+
+@dataclass(frozen=True)
+class KernelRoute:
+    family: Family
+    table: int
+    metric: int
+    via: str | None
+    device: str | None
+    kind: str
+
+
+class Kernel:
+    """A view that is consistent within one reading: nothing is asked twice before ``forget``."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Any] = {}
+
+    def forget(self) -> None:
+        self._read.clear()
+
+    def links(self) -> Mapping[str, Mapping[str, Any]]:
+        """Every device by name, with details and addresses, as ``ip -d -j address show`` has them."""
+        return self._once("links", lambda: {x["ifname"]: x for x in read_json(["ip", "-d", "-j", "address", "show"])})
+
+    def addresses(self) -> frozenset[str]:
+        """Every address of the node, on any device, without prefix length."""
+        return frozenset(a["local"] for x in self.links().values() for a in x.get("addr_info", ()) if "local" in a)
+
+    def rules(self) -> Sequence[KernelRule]:
+        """All ip rules with a mark."""
+        return self._once("rules", lambda: [r for family in FAMILIES for r in _rules(family)])
+
+    def routes(self) -> Sequence[KernelRoute]:
+        """All routes of our protocol, in any table."""
+        return self._once("routes", lambda: [r for family in FAMILIES for r in _routes(family)])
+
+    def neighbours(self) -> Mapping[str, str]:
+        """Permanent neighbours on the tunnel device: address to MAC."""
+        if DEVICE not in self.links():
+            return {}
+        argv = ["ip", "-j", "neighbour", "show", "dev", DEVICE, "nud", "permanent"]
+        return self._once("neighbours", lambda: {n["dst"]: n.get("lladdr", "") for n in read_json(argv)})
+
+    def fdb(self) -> frozenset[tuple[str, str]]:
+        """Forwarding entries of the tunnel device: (MAC, remote underlay address)."""
+        if DEVICE not in self.links():
+            return frozenset()
+        argv = ["bridge", "-j", "fdb", "show", "dev", DEVICE]
+        return self._once("fdb", lambda: frozenset((e["mac"], e["dst"]) for e in read_json(argv) if "dst" in e))
+
+    def table(self) -> Sequence[Mapping[str, Any]]:
+        """Our nftables table as nft's JSON objects; empty when there is none."""
+        return self._once("table", _table)
+
+    def table_text(self) -> str:
+        """The same as text with handles, for people."""
+        argv = ["nft", "-s", "-a", "list", "table", "inet", NFT_TABLE]
+        return self._once("table text", lambda: run(argv, check=False).stdout)
+
+    def _once(self, key: str, read: Callable[[], T]) -> T:
+        if key not in self._read:
+            self._read[key] = read()
+        value: T = self._read[key]
+        return value
+
+
+def has_ipv6() -> bool:
+    return Path("/proc/net/if_inet6").exists()
+
+
+def read_json(argv: Sequence[str]) -> list[dict[str, Any]]:
+    """The answer of a tool; none at all is an empty list (iproute2 prints nothing when there is nothing)."""
+    text = run(argv).stdout.strip()
+    try:
+        return json.loads(text) if text else []
+    except ValueError as error:
+        raise NodeError("%s printed no JSON: %s" % (" ".join(argv), error)) from error
+
+
+def _rules(family: Family) -> list[KernelRule]:
+    if family == 6 and not has_ipv6():
+        return []
+    return [
+        KernelRule(
+            family,
+            int(r["priority"]),
+            int(str(r["fwmark"]), 0),
+            int(str(r.get("fwmask", "0xffffffff")), 0),
+            int(r.get("table", 0)),
+            int(r.get("protocol", 0)),
+        )
+        for r in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"])
+        if "fwmark" in r
+    ]
+
+
+def _routes(family: Family) -> list[KernelRoute]:
+    if family == 6 and not has_ipv6():
+        return []
+    argv = ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "all", "protocol", str(PROTOCOL)]
+    return [
+        KernelRoute(
+            family,
+            int(r.get("table", 254)),
+            int(r.get("metric", 0)),
+            r.get("gateway"),
+            r.get("dev") if "gateway" in r else None,
+            "%s %s" % (_ROUTE_TYPES.get(r.get("type", "1"), r.get("type")), r.get("dst", "default")),
+        )
+        for r in read_json(argv)
+    ]
+
+
+def _table() -> list[dict[str, Any]]:
+    done = run(["nft", "-j", "-s", "list", "table", "inet", NFT_TABLE], check=False)
+    if done.status != 0:
+        if "No such file or directory" in done.stderr:
+            return []
+        raise NodeError("nft list table inet %s: %s" % (NFT_TABLE, done.stderr.strip()))
+    return parse_table(done.stdout)
+
+
+def parse_table(text: str) -> list[dict[str, Any]]:
+    try:
+        return [entry for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
+    except (ValueError, KeyError) as error:
+        raise NodeError("nft printed no JSON: %s" % error) from error

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""The VXLAN device and the addresses on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, batch
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Tunnel
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
+
+_LINK = "link " + DEVICE
+_MTU = _LINK + " mtu"
+_MAC = _LINK + " mac"
+_STATE = _LINK + " state"
+
+
+class Link(Resource):
+    """One device. MAC, MTU and up are changed in place; for anything else it is made anew, and all that is on it."""
+
+    def __init__(self, kernel: Kernel, paths: Paths, plan: Plan | None) -> None:
+        self._kernel = kernel
+        self._paths = paths
+        self._tunnel = plan.tunnel if plan else None
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        tunnel = self._tunnel
+        if tunnel is None:
+            return {}
+        kind = _kind(tunnel.vni, tunnel.port, tunnel.underlay, "", learning=False)
+        return {
+            _LINK: Item(kind, "the tunnel"),
+            _MAC: Item(tunnel.mac, "the tunnel"),
+            _MTU: Item(str(tunnel.mtu), "the tunnel"),
+            _STATE: Item("up", "the tunnel"),
+        }
+
+    def actual(self) -> Items:
+        link = self._kernel.links().get(DEVICE)
+        if link is None:
+            return {}
+        if self._tunnel is None:
+            return {_LINK: Item(_found(link))}
+        return {
+            _LINK: Item(_found(link)),
+            _MAC: Item(link.get("address", "")),
+            _MTU: Item(str(link.get("mtu", ""))),
+            _STATE: Item("up" if "UP" in link.get("flags", ()) else "down"),
+        }
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        by_object = {change.object: change for change in changes}
+        lines = []
+        anew = by_object.get(_LINK)
+        if anew is not None:
+            self._let_keepalived_read_again()
+            if anew.action != "create":
+                lines.append("link delete dev " + DEVICE)
+            if self._tunnel is not None:
+                lines += _create(self._tunnel)
+        elif self._tunnel is not None:
+            lines += ["link set dev %s %s" % (DEVICE, _setting(name, self._tunnel)) for name in by_object]
+        return batch(["ip"], lines)
+
+    def _let_keepalived_read_again(self) -> None:
+        """The addresses that it put on the device go with the device; a reload brings them back."""
+        if self._paths.keepalived_loaded.exists():
+            self._paths.keepalived_loaded.unlink()
+
+
+class Addresses(Resource):
+    """The node's own addresses on the tunnel device, and no others but those that keepalived moves."""
+
+    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+        self._kernel = kernel
+        self._plan = plan
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        wanted = self._plan.tunnel.addresses if self._plan else ()
+        return {_address(address): Item("present", "the tunnel") for address in wanted}
+
+    def actual(self) -> Items:
+        floating = {a.address for a in self._plan.floating} if self._plan else set()
+        link = self._kernel.links().get(DEVICE, {})
+        return {
+            _address("%s/%d" % (a["local"], a["prefixlen"])): Item("present")
+            for a in link.get("addr_info", ())
+            if a.get("scope") != "link" and a["local"] not in floating
+        }
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        lines = []
+        for change in changes:
+            address = change.object.split(" ")[1]
+            verb = "delete" if change.action == "remove" else "replace"
+            # Nobody else can have the address, and a tentative one would not be answered for in the first second.
+            nodad = " nodad" if ":" in address and verb == "replace" else ""
+            lines.append("address %s %s dev %s%s" % (verb, address, DEVICE, nodad))
+        return batch(["ip"], lines)
+
+
+def _address(address: str) -> str:
+    return "address %s on %s" % (address, DEVICE)
+
+
+def _kind(vni: Any, port: Any, local: str, device: str, learning: bool) -> str:
+    """``device`` is one that the tunnel is bound to: ours is not, routing decides where its packets leave."""
+    bound = " dev " + device if device else ""
+    return "vxlan id %s port %s local %s%s %s" % (vni, port, local, bound, "learning" if learning else "nolearning")
+
+
+def _found(link: Mapping[str, Any]) -> str:
+    info = link.get("linkinfo", {})
+    if info.get("info_kind") != "vxlan":
+        return str(info.get("info_kind", "another kind of device"))
+    data = info.get("info_data", {})
+    local = data.get("local") or data.get("local6") or ""
+    return _kind(data.get("id"), data.get("port"), local, data.get("link", ""), bool(data.get("learning")))
+
+
+def _create(tunnel: Tunnel) -> list[str]:
+    return [
+        "link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning"
+        % (DEVICE, tunnel.mac, tunnel.mtu, tunnel.vni, tunnel.underlay, tunnel.port),
+        "link set dev %s up" % DEVICE,
+    ]
+
+
+def _setting(name: str, tunnel: Tunnel) -> str:
+    return {_MAC: "address " + tunnel.mac, _MTU: "mtu %d" % tunnel.mtu, _STATE: "up"}[name]

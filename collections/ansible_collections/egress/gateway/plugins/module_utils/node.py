@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""Where things are on a node, and the numbers by which our objects are known. Others' objects never match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+NFT_TABLE = "egress_gateway"
+DEVICE = "egress.vxlan"
+PROTOCOL = 213
+KEEPALIVED_PROTOCOL = 18
+"""RTPROT_KEEPALIVED of linux/rtnetlink.h."""
+FIRST_TABLE = 3000
+MASTER_PREFERENCE = 98
+STEER_PREFERENCE = 99
+MARK_MASK = 0xFF003FFF
+MARK_PREFIX = 0x26000000
+PREFIX_MASK = 0xFF000000
+
+PLAN = "plan.json"
+RULESET = "nftables.nft"
+KEEPALIVED = "keepalived.conf"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The places on a node that are ours, and the kernel's view of its sysctls."""
+
+    config: Path = Path("/etc/egress-gateway")
+    runtime: Path = Path("/run/egress-gateway")
+    units: Path = Path("/etc/systemd/system")
+    sysctls: Path = Path("/proc/sys")
+
+    @property
+    def originals(self) -> Path:
+        """What sysctls held before the first apply."""
+        return self.config / "before.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.runtime / "lock"
+
+    @property
+    def keepalived_pid(self) -> Path:
+        return self.runtime / "keepalived.pid"
+
+    @property
+    def vrrp_pid(self) -> Path:
+        return self.runtime / "vrrp.pid"
+
+    @property
+    def keepalived_loaded(self) -> Path:
+        """The digests of what the running keepalived has read, as sha256sum prints them."""
+        return self.runtime / "keepalived.loaded"
+
+    def file(self, name: str) -> Path:
+        return self.config / name

@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""plan.json, read strictly into the few values that the kernel can be compared with.
+
+The compiler's ``egress_compiler/ir.py`` owns the format; fields that are not needed here are not looked at.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.node import MARK_PREFIX
+
+VERSION = 1
+
+Family = Literal[4, 6]
+
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_SYSCTL = re.compile(r"net(/[A-Za-z0-9_.@:-]+)+")
+_VALUE = re.compile(r"[ -~]*")
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    device: str
+    vni: int
+    port: int
+    underlay: str
+    mtu: int
+    mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Peer:
+    node: str
+    underlay: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    family: Family
+    preference: int
+    mark: int
+    mask: int
+    table: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """``via`` None is the last resort: unreachable."""
+
+    family: Family
+    table: int
+    via: str | None
+    device: str | None
+    metric: int | None
+    origin: str
+
+
+@dataclass(frozen=True)
+class FloatingAddress:
+    """An address that keepalived puts on a device while this node is master."""
+
+    address: str
+    device: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Sysctl:
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    node: str
+    role: Literal["gateway", "worker"]
+    interface: str
+    tunnel: Tunnel
+    peers: tuple[Peer, ...]
+    rules: tuple[Rule, ...]
+    routes: tuple[Route, ...]
+    floating: tuple[FloatingAddress, ...]
+    floating_marks: frozenset[int]
+    sysctls: tuple[Sysctl, ...]
+    origins: Mapping[str, str]
+    """Where nftables objects come from: by source, EIP, underlay address or chain name."""
+
+
+def parse_plan(text: str) -> Plan:
+    """NodeError when the text is no plan of this version."""
+    try:
+        data = json.loads(text)
+        if data["version"] != VERSION:
+            raise NodeError(
+                "plan version %s, but this collection reads %d: use the collection and the compiler of one release"
+                % (data["version"], VERSION)
+            )
+        return _plan(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NodeError("the node's plan is damaged: %s: %s" % (type(error).__name__, error)) from error
+
+
+def _plan(data: Mapping[str, Any]) -> Plan:
+    slots = {s["number"]: "EgressGateway %s, slot of %s" % (s["gateway"], s["preferred_node"]) for s in data["slots"]}
+    tunnel = data["tunnel"]
+    return Plan(
+        node=str(data["node"]),
+        role=_role(data["role"]),
+        interface=_matching(_DEVICE, data["interface"]),
+        tunnel=Tunnel(
+            device=_matching(_DEVICE, tunnel["device"]),
+            vni=int(tunnel["vni"]),
+            port=int(tunnel["port"]),
+            underlay=_address(tunnel["underlay"]),
+            mtu=int(tunnel["mtu"]),
+            mac=_matching(_MAC, tunnel["mac"].lower()),
+            addresses=_addresses(tunnel["addresses"]),
+        ),
+        peers=tuple(
+            Peer(p["node"], _address(p["underlay"]), _matching(_MAC, p["mac"].lower()), _addresses(p["addresses"]))
+            for p in data["peers"]
+        ),
+        rules=tuple(
+            Rule(_family(r), int(r["preference"]), int(r["mark"]), int(r["mask"]), int(r["table"]), slots[r["slot"]])
+            for r in data["rules"]
+        ),
+        routes=tuple(_route(r, slots[r["slot"]]) for r in data["routes"]),
+        floating=tuple(
+            FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
+            for instance in data["vrrp"]
+            for a in (*instance["tunnel_vips"], *instance["eips"])
+        ),
+        floating_marks=frozenset(MARK_PREFIX | instance["slot"] for instance in data["vrrp"]),
+        sysctls=tuple(
+            Sysctl(_sysctl(s["key"]), _matching(_VALUE, s["value"]), str(s["reason"])) for s in data["sysctls"]
+        ),
+        origins=_origins(data, slots),
+    )
+
+
+def _origins(data: Mapping[str, Any], slots: Mapping[int, str]) -> dict[str, str]:
+    found = {peer["underlay"]: "node " + peer["node"] for peer in data["peers"]}
+    found.update({"%s.%d" % (kind, number): text for number, text in slots.items() for kind in ("slot", "mark")})
+    for kind in ("steer", "snat"):
+        policies = {c["name"]: ", ".join(c["policies"]) for c in data[kind + "_classes"]}
+        found.update({"%s.%s" % (kind, name): text for name, text in policies.items()})
+        for sources in data[kind + "_sources"].values():
+            for source in sources:
+                by = policies.get(source["traffic_class"], "")
+                found[source["source"]] = "%s (%s)" % (source["owner"], by) if by else source["owner"]
+    found.update({eip["address"]: eip["origin"] for instance in data["vrrp"] for eip in instance["eips"]})
+    return found
+
+
+def _role(role: str) -> Literal["gateway", "worker"]:
+    if role not in ("gateway", "worker"):
+        raise ValueError("role %r" % role)
+    return cast("Literal['gateway', 'worker']", role)
+
+
+def _route(route: Mapping[str, Any], origin: str) -> Route:
+    via, device, metric = route["via"], route["device"], route["metric"]
+    return Route(
+        _family(route),
+        int(route["table"]),
+        None if via is None else _address(via),
+        None if device is None else _matching(_DEVICE, device),
+        None if metric is None else int(metric),
+        origin,
+    )
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str:
+    """The text, which goes into commands and paths only if it looks like what it should be."""
+    if not pattern.fullmatch(text):
+        raise ValueError("%r" % text)
+    return text
+
+
+def _address(text: str) -> str:
+    """An address, or one with a prefix length, in the form that the kernel's tools print."""
+    return str(ipaddress.ip_interface(text) if "/" in text else ipaddress.ip_address(text))
+
+
+def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_address(text) for text in texts)
+
+
+def _sysctl(key: str) -> str:
+    if ".." in key.split("/"):
+        raise ValueError("%r" % key)
+    return _matching(_SYSCTL, key)
+
+
+def _family(item: Mapping[str, Any]) -> Family:
+    if item["family"] not in (4, 6):
+        raise ValueError("family %r" % item["family"])
+    return cast("Family", item["family"])

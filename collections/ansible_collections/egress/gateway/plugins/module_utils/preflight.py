@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""What can be known to fail before anything is touched."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
+from ansible_collections.egress.gateway.plugins.module_utils.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change
+
+_OVERHEAD = {4: 50, 6: 70}
+"""Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
+
+_RULESET_OBJECTS = ("table ", "chain ", "set ", "map ", "element ", "rule ")
+_CHECK_KEEPALIVED = 'ip link add name "$2" type veth peer name "$3" && exec keepalived -t -f "$1"'
+
+
+def require_tools(bundle: NodeBundle | None) -> None:
+    """NodeError naming every program that is missing for this bundle."""
+    tools = ["ip", "bridge", "nft", "unshare"] + (["keepalived"] if bundle and KEEPALIVED in bundle.files else [])
+    missing = [tool for tool in tools if find(tool) is None]
+    if missing:
+        raise NodeError("not installed on this node: %s" % ", ".join(missing))
+
+
+def check(bundle: NodeBundle, kernel: Kernel, paths: Paths, changes: Sequence[Change]) -> list[str]:
+    """Warnings. NodeError when the changes cannot succeed. Touches nothing but a temporary directory."""
+    _check_interfaces(bundle.plan, kernel)
+    _check_sysctls(bundle.plan, paths)
+    objects = [change.object for change in changes]
+    if RULESET in bundle.files and any(o.startswith(_RULESET_OBJECTS) for o in objects):
+        run(["nft", "-c", "-f", "-"], bundle.files[RULESET])
+    if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
+        _check_keepalived(bundle, paths)
+    return _mtu_warnings(bundle.plan, kernel)
+
+
+def _check_interfaces(plan: Plan, kernel: Kernel) -> None:
+    links = kernel.links()
+    if plan.interface not in links:
+        others = ", ".join(sorted(n for n in links if n not in ("lo", DEVICE)))
+        raise NodeError(
+            "the plan of %s uses the interface %s, which this node does not have (it has %s): "
+            "set egress_interface in the inventory, playbooks/facts.yml finds it" % (plan.node, plan.interface, others)
+        )
+    if plan.tunnel.underlay not in kernel.addresses():
+        raise NodeError(
+            "the plan of %s has the tunnel start from %s, which is no address of this node: is it another node's plan?"
+            % (plan.node, plan.tunnel.underlay)
+        )
+
+
+def _check_sysctls(plan: Plan, paths: Paths) -> None:
+    missing = [
+        s.key
+        for s in plan.sysctls
+        if "/%s/" % DEVICE not in s.key
+        and not s.key.startswith("net/netfilter/")
+        and not (paths.sysctls / s.key).exists()
+    ]
+    if missing:
+        raise NodeError("this kernel has no sysctl %s" % ", ".join(missing))
+
+
+def _check_keepalived(bundle: NodeBundle, paths: Paths) -> None:
+    """By keepalived itself, in a copy in which each file has its place in a temporary directory.
+
+    keepalived wants the interfaces to exist, which the tunnel device may not do yet: it gets a network namespace that
+    has them.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="egress-gateway-"))
+    try:
+        for name, text in bundle.files.items():
+            moved = text.replace("%s/" % paths.config, "%s/" % directory) if name == KEEPALIVED else text
+            write(directory / name, moved, mode(text))
+        words = ["keepalived-check", str(directory / KEEPALIVED), bundle.plan.interface, DEVICE]
+        run(["unshare", "--net", "sh", "-c", _CHECK_KEEPALIVED, *words])
+    finally:
+        shutil.rmtree(directory)
+
+
+def _mtu_warnings(plan: Plan, kernel: Kernel) -> list[str]:
+    overhead = _OVERHEAD[6 if ":" in plan.tunnel.underlay else 4]
+    uplink = int(kernel.links()[plan.interface].get("mtu", 0))
+    if plan.tunnel.mtu + overhead <= uplink:
+        return []
+    return [
+        "the tunnel's MTU %d does not fit into that of %s: %d - %d for VXLAN; set egress_mtu: %d in the inventory"
+        % (plan.tunnel.mtu, plan.interface, uplink, overhead, uplink)
+    ]

@@ -1,0 +1,191 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""Rules and routes that bring a slot's packets to the tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, batch
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
+    FAMILIES,
+    Kernel,
+    KernelRoute,
+    KernelRule,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.node import (
+    FIRST_TABLE,
+    KEEPALIVED_PROTOCOL,
+    MARK_MASK,
+    MARK_PREFIX,
+    MASTER_PREFERENCE,
+    PREFIX_MASK,
+    PROTOCOL,
+    STEER_PREFERENCE,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Route, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
+
+_IPV6_METRIC = 1024
+"""What the kernel gives to an IPv6 route without metric."""
+
+
+class Rules(Resource):
+    """ip rules. Those that keepalived adds while master are its own, as long as the plan has their slot here."""
+
+    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+        self._kernel = kernel
+        self._wanted = plan.rules if plan else ()
+        self._floating = plan.floating_marks if plan else frozenset()
+        self._found: dict[str, KernelRule] = {}
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        return {
+            _rule_key(r.family, r.preference, r.mark, r.mask, PROTOCOL): Item("table %d" % r.table, r.origin)
+            for r in self._wanted
+        }
+
+    def actual(self) -> Items:
+        self._found = {
+            _rule_key(r.family, r.preference, r.mark, r.mask, r.protocol): r
+            for r in self._kernel.rules()
+            if _is_ours(r) and not self._is_keepalived_s(r)
+        }
+        return {key: Item("table %d" % rule.table) for key, rule in self._found.items()}
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        wanted = {_rule_key(r.family, r.preference, r.mark, r.mask, PROTOCOL): r for r in self._wanted}
+        errors = []
+        for family in FAMILIES:
+            lines = []
+            for change in changes:
+                if change.object.startswith("rule ipv%d " % family):
+                    # Add before delete: while a rule's table changes, its packets match the one or the other.
+                    if change.action != "remove":
+                        lines.append("rule add " + _rule_words(wanted[change.object], PROTOCOL))
+                    if change.action != "create":
+                        found = self._found[change.object]
+                        lines.append("rule delete " + _rule_words(found, found.protocol))
+            errors.append(batch(["ip", "-%d" % family], lines))
+        return next((e for e in errors if e is not None), None)
+
+    def _is_keepalived_s(self, rule: KernelRule) -> bool:
+        return (
+            rule.preference == MASTER_PREFERENCE
+            and rule.protocol == KEEPALIVED_PROTOCOL
+            and rule.mark in self._floating
+        )
+
+
+class Routes(Resource):
+    """The routes of the slots' tables.
+
+    A route to a tunnel VIP that is local at the moment cannot be added, and need not be there: this node is the
+    slot's master, and a rule of higher precedence keeps its packets away from the table.
+    """
+
+    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+        self._kernel = kernel
+        self._wanted = plan.routes if plan else ()
+        self._found: dict[str, KernelRoute] = {}
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        items = {}
+        local = self._kernel.addresses()
+        there = self.actual()
+        for route in self._wanted:
+            key = _route_key(route.family, route.table, _metric(route), route.via is None)
+            value = _route_value(route)
+            if route.via is None or route.via not in local or (key in there and there[key].value == value):
+                items[key] = Item(value, route.origin)
+        return items
+
+    def actual(self) -> Items:
+        self._found = {
+            _route_key(r.family, r.table, r.metric, r.kind == "unreachable default")
+            + ("" if r.kind in ("unicast default", "unreachable default") else " " + r.kind): r
+            for r in self._kernel.routes()
+            if r.table >= FIRST_TABLE
+        }
+        return {key: Item(_found_value(route)) for key, route in self._found.items()}
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        wanted = {_route_key(r.family, r.table, _metric(r), r.via is None): r for r in self._wanted}
+        errors = []
+        for family in FAMILIES:
+            lines = []
+            for change in changes:
+                if change.object.startswith("route ipv%d " % family):
+                    if change.action == "remove":
+                        lines.append("route delete " + _found_words(self._found[change.object]))
+                    else:
+                        lines.append("route replace " + _route_words(wanted[change.object]))
+            errors.append(batch(["ip", "-%d" % family], lines))
+        return next((e for e in errors if e is not None), None)
+
+
+def _is_ours(rule: KernelRule) -> bool:
+    return rule.protocol == PROTOCOL or (
+        rule.preference in (MASTER_PREFERENCE, STEER_PREFERENCE)
+        and rule.mask == MARK_MASK
+        and rule.mark & PREFIX_MASK == MARK_PREFIX
+    )
+
+
+def _rule_key(family: int, preference: int, mark: int, mask: int, protocol: int) -> str:
+    other = "" if protocol == PROTOCOL else " protocol %d" % protocol
+    return "rule ipv%d preference %d fwmark 0x%08x/0x%08x%s" % (family, preference, mark, mask, other)
+
+
+def _rule_words(rule: Rule | KernelRule, protocol: int) -> str:
+    # Without "from" iproute2 refuses a rule that has nothing but a mark, in IPv6 ("from all" is refused there too).
+    source = "from ::/0 " if rule.family == 6 else ""
+    return "preference %d %sfwmark 0x%x/0x%x table %d protocol %d" % (
+        rule.preference,
+        source,
+        rule.mark,
+        rule.mask,
+        rule.table,
+        protocol,
+    )
+
+
+def _metric(route: Route) -> int:
+    if route.metric is not None:
+        return route.metric
+    return _IPV6_METRIC if route.family == 6 else 0
+
+
+def _route_key(family: int, table: int, metric: int, unreachable: bool) -> str:
+    return "route ipv%d %sdefault table %d metric %d" % (family, "unreachable " if unreachable else "", table, metric)
+
+
+def _route_value(route: Route) -> str:
+    if route.via is None:
+        return "unreachable"
+    return "via %s dev %s" % (route.via, route.device)
+
+
+def _found_value(route: KernelRoute) -> str:
+    if route.kind.startswith("unreachable"):
+        return "unreachable"
+    return "via %s dev %s" % (route.via, route.device)
+
+
+def _route_words(route: Route) -> str:
+    kind = "unreachable default" if route.via is None else "default via %s dev %s" % (route.via, route.device)
+    metric = " metric %d" % route.metric if route.metric is not None else ""
+    return "%s%s table %d protocol %d" % (kind, metric, route.table, PROTOCOL)
+
+
+def _found_words(route: KernelRoute) -> str:
+    via = " via %s dev %s" % (route.via, route.device) if route.via else ""
+    metric = " metric %d" % route.metric if route.metric else ""
+    return "%s%s%s table %d protocol %d" % (route.kind, via, metric, route.table, PROTOCOL)

@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""What every module of the collection does with Ansible: who it runs as, and how it ends."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.egress.gateway.plugins.module_utils.transaction import has_systemd
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+_HANDED_OVER = "payload"
+"""The argument that would repeat the whole bundle in the result."""
+
+
+def require_root(module: AnsibleModule) -> None:
+    if os.geteuid() != 0:
+        module.fail_json(msg="needs root on the node: set become to true", invocation=_invocation(module))
+
+
+def service(module: AnsibleModule) -> bool:
+    """Whether systemd runs keepalived here."""
+    manager = module.params["service_manager"]
+    return has_systemd() if manager == "auto" else bool(manager == "systemd")
+
+
+def succeed(module: AnsibleModule, **values: Any) -> None:
+    module.exit_json(invocation=_invocation(module), **values)
+
+
+def fail(module: AnsibleModule, **values: Any) -> None:
+    module.fail_json(invocation=_invocation(module), **values)
+
+
+def _invocation(module: AnsibleModule) -> dict[str, Any]:
+    return {"module_args": {key: value for key, value in module.params.items() if key != _HANDED_OVER}}

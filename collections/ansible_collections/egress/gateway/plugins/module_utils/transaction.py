@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""A node brought to its bundle, or to none: all checked, in an order that neither leaks nor cuts, or undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.egress.gateway.plugins.module_utils import lock, preflight
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record
+from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
+from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, PLAN, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
+from ansible_collections.egress.gateway.plugins.module_utils.resource import (
+    Change,
+    NotConverged,
+    Resource,
+    bring,
+    clear,
+    settle,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
+from ansible_collections.egress.gateway.plugins.module_utils.units import Units
+
+_FAILOVER = 0.5
+"""Seconds; keepalived's script has the routes of a slot that went elsewhere back in a tenth of that."""
+
+
+@dataclass
+class Outcome:
+    """What a run did or would do. With ``error`` the node is as before when ``rolled_back``, else as the text says."""
+
+    changes: tuple[Change, ...] = ()
+    files_before: Mapping[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: NodeError | None = None
+    rolled_back: bool = False
+    rollback_error: NodeError | None = None
+
+
+def has_systemd() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def resources(
+    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None, kernel: Kernel
+) -> tuple[Resource, ...]:
+    """Everything of ours on a node, in the order in which it comes to be; it goes in reverse.
+
+    A packet is marked only after the marks have their rules and routes; a gateway owns an address only after its
+    translation rules are there. Of two steps in reverse the same holds: addresses first, marks next, their rules last.
+    """
+    files = wanted.files if wanted else {}
+    plan = wanted.plan if wanted else None
+    sysctls = plan.sysctls if plan else ()
+    found: list[Resource] = [
+        Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_conntrack(key)),
+        Link(kernel, paths, plan),
+        Sysctls(paths, sysctls, _of_device, remember=False),
+        Addresses(kernel, plan),
+        Neighbours(kernel, plan.peers if plan else ()),
+        Forwarding(kernel, plan.peers if plan else ()),
+        Routes(kernel, plan),
+        Rules(kernel, plan),
+        Table(kernel, files.get(RULESET), plan.origins if plan else {}),
+        Sysctls(paths, sysctls, _of_conntrack),
+        Leftovers(kernel, plan, before.plan if before else None),
+        Files(paths, files),
+    ]
+    if service:
+        found.append(Units(paths, files))
+    return (*found, Keepalived(paths, files, service))
+
+
+def record(paths: Paths, wanted: NodeBundle | None) -> Record:
+    return Record(paths, wanted.files[PLAN] if wanted else None)
+
+
+def differences(
+    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None
+) -> tuple[Change, ...]:
+    """How the node differs from the bundle, by object. Changes nothing."""
+    everything = (*resources(paths, service, wanted, before, Kernel()), record(paths, wanted))
+    return tuple(change for resource in everything for change in resource.difference())
+
+
+def settled_differences(
+    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None
+) -> tuple[Change, ...]:
+    """The same, but for what a failover that is going on just now puts right by itself."""
+    found = differences(paths, service, wanted, before)
+    if found:
+        time.sleep(_FAILOVER)
+        found = differences(paths, service, wanted, before)
+    return found
+
+
+def apply(paths: Paths, service: bool, wanted: NodeBundle | None, check_only: bool = False) -> Outcome:
+    """Brings the node to ``wanted``; None means that nothing of ours remains. ``check_only`` touches nothing."""
+    if check_only:
+        return _prepare(paths, service, wanted)[0]
+    with lock.held(paths):
+        outcome, before = _prepare(paths, service, wanted)
+        if outcome.changes and outcome.error is None:
+            _carry_out(outcome, paths, service, wanted, before)
+        lock.remove_traces(paths, everything=wanted is None and outcome.error is None)
+    return outcome
+
+
+def _prepare(paths: Paths, service: bool, wanted: NodeBundle | None) -> tuple[Outcome, NodeBundle | NodeError | None]:
+    """The differences, checked as far as that goes without changing anything, and what the node holds."""
+    outcome = Outcome(files_before=read_files(paths))
+    before = _installed(paths, outcome)
+    strange = strangers(paths)
+    if wanted is None and strange:
+        outcome.warnings.append("%s stays, for it holds %s" % (paths.config, ", ".join(strange)))
+    try:
+        preflight.require_tools(wanted)
+        outcome.changes = differences(paths, service, wanted, before if isinstance(before, NodeBundle) else None)
+        if wanted is not None and outcome.changes:
+            outcome.warnings += preflight.check(wanted, Kernel(), paths, outcome.changes)
+    except NodeError as error:
+        outcome.error = error
+    return outcome, before
+
+
+def _installed(paths: Paths, outcome: Outcome) -> NodeBundle | NodeError | None:
+    try:
+        return installed(paths)
+    except NodeError as error:
+        outcome.warnings.append("what %s held cannot be read, nor rolled back to: %s" % (paths.config, error))
+        return error
+
+
+def _carry_out(
+    outcome: Outcome, paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | NodeError | None
+) -> None:
+    known = before if isinstance(before, NodeBundle) else None
+    outcome.error = _attempt(paths, service, wanted, known)
+    if outcome.error is None:
+        return
+    if isinstance(before, NodeError):
+        outcome.rollback_error = before
+        return
+    outcome.rollback_error = _attempt(paths, service, wanted=before, before=wanted)
+    outcome.rolled_back = outcome.rollback_error is None
+
+
+def _attempt(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> NodeError | None:
+    """Brings the node there and reads all of it once more; why not, if not, whatever it was."""
+    try:
+        _converge(paths, service, wanted, before)
+        if differences(paths, service, wanted, before):  # a script of keepalived's crossed our way: once more
+            _converge(paths, service, wanted, before)
+            _require_equal(differences(paths, service, wanted, before))
+    except NodeError as error:
+        return error
+    except Exception as error:
+        return NodeError("%s: %s" % (type(error).__name__, error))
+    return None
+
+
+def _require_equal(rest: Sequence[Change]) -> None:
+    if rest:
+        raise NotConverged(rest, None)
+
+
+def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> None:
+    everything = resources(paths, service, wanted, before, Kernel())
+    if wanted is None:
+        clear(everything)
+    else:
+        for resource in everything:
+            if isinstance(resource, Sysctls):
+                resource.remember()
+        bring(everything)
+    settle(record(paths, wanted), ("create", "modify", "remove"))
+
+
+def _of_conntrack(key: str) -> bool:
+    """Settings that exist only once something has connections tracked, as our table does."""
+    return key.startswith("net/netfilter/")
+
+
+def _of_device(key: str) -> bool:
+    return "/%s/" % DEVICE in key

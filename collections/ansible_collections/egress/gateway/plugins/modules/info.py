@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: info
+short_description: Tell what the egress compiler has to know about a node
+version_added: "0.1.0"
+description:
+  - Reads interfaces, addresses, MTUs and versions. Changes nothing and needs no root.
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.facts
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+  facts:
+    support: full
+author:
+  - The egress-compiler authors (@egress-compiler)
+"""
+
+EXAMPLES = r"""
+- name: Read the node's interfaces
+  egress.gateway.info:
+
+- name: Show the device of the default route
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts.egress_info.default_interface }}"
+"""
+
+RETURN = r"""
+egress_info:
+  description: What was found. Set as the fact C(egress_info), too.
+  returned: success
+  type: dict
+  contains:
+    interfaces:
+      description: Every device with its C(name), C(mtu), C(state), C(mac) and global C(addresses) with prefix length.
+      type: list
+      elements: dict
+    default_interface:
+      description: The device of the default route, IPv4 before IPv6; empty if there is none.
+      type: str
+    default_mtu:
+      description: The MTU of that device; null if there is none.
+      type: int
+    versions:
+      description: Versions of C(kernel), C(iproute2), C(nftables), C(keepalived), C(conntrackd); null if missing.
+      type: dict
+    missing_tools:
+      description: Programs that every node needs and that are not there.
+      type: list
+      elements: str
+    missing_gateway_tools:
+      description: Programs that gateways need on top of that and that are not there.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.facts import node_info
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        found = node_info()
+    except NodeError as error:
+        module.fail_json(msg=str(error), failed_command=error.failed_command)
+        return
+    module.exit_json(changed=False, egress_info=found, ansible_facts={"egress_info": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: verify
+short_description: Compare a node's kernel with its egress gateway plan
+version_added: "0.1.0"
+description:
+  - Reads the same objects that M(egress.gateway.apply) manages and reports each one that differs from the plan, with
+    the policy, slot or node that it comes from.
+  - Changes nothing, takes no lock, and can be run at any time.
+  - Addresses and rules that keepalived moves between gateways are no drift.
+options:
+  bundle:
+    description:
+      - Directory on the controller that the compiler wrote. The node is compared with it, files included.
+      - Without it the node is compared with the plan that it holds in C(/etc/egress-gateway).
+      - A relative path starts from the directory in which Ansible was started.
+    type: path
+  node:
+    description:
+      - Name of the node in the bundle.
+      - The default is the variable C(egress_node_name) if it is set, else C(inventory_hostname).
+    type: str
+  fail_on_drift:
+    description: Whether drift makes the task fail.
+    type: bool
+    default: true
+  service_manager:
+    description:
+      - As in M(egress.gateway.apply).
+    type: str
+    choices: [auto, systemd, direct]
+    default: auto
+  payload:
+    description:
+      - The node's files. The action plugin fills it in; do not set it.
+    type: str
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+requirements:
+  - root on the node
+seealso:
+  - module: egress.gateway.apply
+author:
+  - The egress-compiler authors (@egress-compiler)
+"""
+
+EXAMPLES = r"""
+- name: Compare the node with the bundle
+  egress.gateway.verify:
+    bundle: bundle
+  become: true
+
+- name: Report drift without failing
+  egress.gateway.verify:
+    fail_on_drift: false
+  become: true
+  register: verified
+"""
+
+RETURN = r"""
+drift:
+  description: Every object that differs from the plan; empty if there is none.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    object:
+      description: The object, such as C(element 10.42.1.7 of map steer4).
+      type: str
+    expected:
+      description: What the plan says; null if the object should not be there.
+      type: str
+    actual:
+      description: What the node has; null if the object is missing.
+      type: str
+    origin:
+      description: The policy, slot or node that the object comes from.
+      type: str
+held:
+  description: The floating addresses that the node holds now, those of the slots that it is master of.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.egress.gateway.plugins.module_utils import task
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed, unpack
+from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.report import drift
+from ansible_collections.egress.gateway.plugins.module_utils.transaction import settled_differences
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "bundle": {"type": "path"},
+            "node": {"type": "str"},
+            "fail_on_drift": {"type": "bool", "default": True},
+            "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+            "payload": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    task.require_root(module)
+    paths = Paths()
+    try:
+        before = installed(paths)
+        wanted = unpack(module.params["payload"]) if module.params["payload"] else before
+        if wanted is None:
+            raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
+        found = drift(settled_differences(paths, task.service(module), wanted, before))
+        floating = held(Kernel(), wanted.plan)
+    except (NodeError, OSError) as error:
+        task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
+        return
+    if found and module.params["fail_on_drift"]:
+        task.fail(module, msg=_story(found), drift=found, held=floating)
+    else:
+        task.succeed(module, changed=False, drift=found, held=floating)
+
+
+def _story(found: list[dict[str, str]]) -> str:
+    lines = [
+        "%s: expected %s, found %s (%s)" % (d["object"], d["expected"] or "none", d["actual"] or "none", d["origin"])
+        for d in found[:10]
+    ]
+    more = ["and %d more" % (len(found) - 10)] if len(found) > 10 else []
+    return "%d objects differ from the plan: %s" % (len(found), "; ".join(lines + more))
+
+
+if __name__ == "__main__":
+    main()

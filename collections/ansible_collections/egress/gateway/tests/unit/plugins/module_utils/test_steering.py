@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+"""Rules and routes against a kernel that is two lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.egress.gateway.plugins.module_utils import steering
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import KernelRoute, KernelRule
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Route, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
+
+MARK, MASK = 0x26000001, 0xFF003FFF
+
+
+class FakeKernel:
+    def __init__(self, rules: Any = (), routes: Any = (), addresses: Any = ()) -> None:
+        self._rules, self._routes, self._addresses = rules, routes, frozenset(addresses)
+
+    def rules(self) -> Any:
+        return self._rules
+
+    def routes(self) -> Any:
+        return self._routes
+
+    def addresses(self) -> Any:
+        return self._addresses
+
+
+class FakePlan:
+    rules = (Rule(4, 99, MARK, MASK, 3001, "slot 1"), Rule(6, 99, MARK, MASK, 3001, "slot 1"))
+    routes = (
+        Route(4, 3001, "172.31.255.254", "egress.vxlan", None, "slot 1"),
+        Route(6, 3001, "fd11::fffe", "egress.vxlan", None, "slot 1"),
+        Route(4, 3001, None, None, 4278198272, "slot 1"),
+    )
+    floating_marks = frozenset({MARK})
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(steering, "batch", lambda argv, lines: found.extend((argv[1], line) for line in lines))
+    return found
+
+
+def test_rules_are_added_in_the_form_that_each_family_takes(batches: list[tuple[str, str]]) -> None:
+    rules = Rules(FakeKernel(), FakePlan)
+    rules.fix(rules.difference())
+    assert batches == [
+        ("-4", "rule add preference 99 fwmark 0x26000001/0xff003fff table 3001 protocol 213"),
+        ("-6", "rule add preference 99 from ::/0 fwmark 0x26000001/0xff003fff table 3001 protocol 213"),
+    ]
+
+
+def test_a_changed_rule_is_added_before_the_old_one_goes(batches: list[tuple[str, str]]) -> None:
+    kernel = FakeKernel([KernelRule(4, 99, MARK, MASK, 254, 213), KernelRule(6, 99, MARK, MASK, 3001, 213)])
+    rules = Rules(kernel, FakePlan)
+    changes = rules.difference()
+    assert [(c.action, c.before, c.after) for c in changes] == [("modify", "table 254", "table 3001")]
+    rules.fix(changes)
+    assert [line.split()[1] for _family, line in batches] == ["add", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "ours"),
+    [
+        (KernelRule(4, 99, MARK, MASK, 3001, 3), True),
+        (KernelRule(4, 500, 7, 0xFF, 9, 213), True),
+        (KernelRule(4, 98, MARK, MASK, 254, 18), True),
+        (KernelRule(4, 100, MARK, MASK, 3001, 3), False),
+        (KernelRule(4, 99, MARK, 0xFFFFFFFF, 3001, 3), False),
+        (KernelRule(4, 99, 0x25000001, MASK, 3001, 3), False),
+    ],
+)
+def test_ownership_is_by_number(rule: KernelRule, ours: bool) -> None:
+    assert bool(Rules(FakeKernel([rule]), None).difference()) is ours
+
+
+def test_a_masters_rule_is_keepaliveds_as_long_as_the_slot_is_here() -> None:
+    master = KernelRule(4, 98, MARK, MASK, 254, 18)
+    other = KernelRule(4, 98, MARK + 1, MASK, 254, 18)
+    objects = [c.object for c in Rules(FakeKernel([master, other]), FakePlan).difference() if c.action == "remove"]
+    assert objects == ["rule ipv4 preference 98 fwmark 0x26000002/0xff003fff protocol 18"]
+
+
+def test_a_route_to_a_local_address_need_not_be_there() -> None:
+    kernel = FakeKernel(addresses=["172.31.255.254"])
+    assert [c.object for c in Routes(kernel, FakePlan).difference()] == [
+        "route ipv6 default table 3001 metric 1024",
+        "route ipv4 unreachable default table 3001 metric 4278198272",
+    ]
+
+
+def test_a_route_to_a_local_address_may_still_be_there() -> None:
+    there = KernelRoute(4, 3001, 0, "172.31.255.254", "egress.vxlan", "unicast default")
+    kernel = FakeKernel(routes=[there], addresses=["172.31.255.254"])
+    assert not [c for c in Routes(kernel, FakePlan).difference() if "metric 0" in c.object]
+
+
+def test_a_wrong_route_in_the_place_of_one_that_cannot_be_goes() -> None:
+    there = KernelRoute(4, 3001, 0, "172.31.255.200", "egress.vxlan", "unicast default")
+    kernel = FakeKernel(routes=[there], addresses=["172.31.255.254"])
+    changes = [c for c in Routes(kernel, FakePlan).difference() if c.object == "route ipv4 default table 3001 metric 0"]
+    assert [c.action for c in changes] == ["remove"]
+
+
+def test_routes_of_our_protocol_in_low_tables_are_not_ours() -> None:
+    assert (
+        Routes(FakeKernel(routes=[KernelRoute(4, 254, 0, "10.0.0.1", "eth0", "unicast default")]), None).difference()
+        == ()
+    )

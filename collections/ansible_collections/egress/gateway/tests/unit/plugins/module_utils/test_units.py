@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+"""The unit files as systemd reads them, and their installation against a systemctl that keeps state."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.egress.gateway.plugins.module_utils import units
+from ansible_collections.egress.gateway.plugins.module_utils.command import Finished
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.units import KEEPALIVED_UNIT, RESTORE_UNIT, Units
+
+FILES = dict.fromkeys(
+    (
+        "fdb.batch",
+        "keepalived.conf",
+        "nftables.nft",
+        "notify.sh",
+        "plan.json",
+        "routes.batch",
+        "routes6.batch",
+        "sysctl.conf",
+        "vxlan.batch",
+    ),
+    "",
+)
+
+
+class Systemctl:
+    """What ``systemctl`` would do, and a log of it."""
+
+    def __init__(self) -> None:
+        self.enabled: set[str] = set()
+        self.log: list[str] = []
+
+    def run(self, argv: list[str], stdin: str = "", check: bool = True) -> Finished:
+        verb, name = argv[1], argv[-1]
+        if verb == "is-enabled":
+            return Finished(0, "enabled\n", "") if name in self.enabled else Finished(1, "disabled\n", "")
+        self.log.append(" ".join(argv[1:]))
+        if verb == "enable":
+            self.enabled.add(name)
+        if verb == "disable":
+            self.enabled.discard(name)
+        return Finished(0, "", "")
+
+
+@pytest.fixture
+def systemctl(monkeypatch: pytest.MonkeyPatch) -> Systemctl:
+    fake = Systemctl()
+    monkeypatch.setattr(units, "run", fake.run)
+    return fake
+
+
+def test_installed_enabled_and_gone_again(tmp_path: Path, systemctl: Systemctl) -> None:
+    paths = Paths(units=tmp_path)
+    assert bring([Units(paths, FILES)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [KEEPALIVED_UNIT, RESTORE_UNIT]
+    assert systemctl.enabled == {KEEPALIVED_UNIT, RESTORE_UNIT}
+    assert systemctl.log[0] == "daemon-reload"
+    assert not [line for line in systemctl.log if line.startswith(("start", "restart"))]
+    assert not bring([Units(paths, FILES)])
+
+    assert clear([Units(paths, {})])
+    assert (list(tmp_path.iterdir()), systemctl.enabled) == ([], set())
+    assert not clear([Units(paths, {})])
+
+
+def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemctl: Systemctl) -> None:
+    paths = Paths(units=tmp_path)
+    bring([Units(paths, FILES)])
+    worker = {name: text for name, text in FILES.items() if name not in ("keepalived.conf", "notify.sh")}
+    assert [c.object for c in Units(paths, worker).difference()] == [
+        "unit " + KEEPALIVED_UNIT,
+        "unit %s at boot" % KEEPALIVED_UNIT,
+    ]
+    bring([Units(paths, worker)])
+    assert systemctl.enabled == {RESTORE_UNIT}
+
+
+def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:
+    text = units.restore_unit(Paths(), FILES)
+    started = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert started == [
+        "ExecStart=ip -batch /etc/egress-gateway/vxlan.batch",
+        "ExecStart=bridge -batch /etc/egress-gateway/fdb.batch",
+        "ExecStart=nft -f /etc/egress-gateway/nftables.nft",
+        "ExecStart=sysctl --load /etc/egress-gateway/sysctl.conf",
+        "ExecStart=ip -batch /etc/egress-gateway/routes.batch",
+        "ExecStart=ip -6 -batch /etc/egress-gateway/routes6.batch",
+    ]
+    assert "routes6" not in units.restore_unit(Paths(), {"routes.batch": ""})
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    for name, text in units.units(Paths(), FILES).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    complaints = [line for line in done.stdout.decode().splitlines() if "egress-gateway" in line]
+    assert not [line for line in complaints if "is not executable" not in line], "a missing keepalived is no fault"
