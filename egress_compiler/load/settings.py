@@ -106,7 +106,7 @@ def load_uplinks(path: Path | None, settings: Settings, found: Collector) -> Map
         elif isinstance(mtu, bool) or not str(mtu).isdigit() or not 1280 <= int(str(mtu)) <= 65535:
             found.error("inventory", f"{MTU_VARIABLE} of host {quoted(host)} is no MTU from 1280 to 65535", None)
         else:
-            uplinks[name] = Uplink(interface, int(str(mtu)))
+            uplinks[name] = Uplink(str(interface), int(str(mtu)))  # a plain str: Ansible tags its strings
     return uplinks
 
 

@@ -55,15 +55,21 @@ def test_files_on_the_node_are_those_of_the_bundle(node: Node, bundle_dir: Path)
 def test_an_unchanged_run_leaves_counters_and_keepalived_alone(gateway: Node, bundle_dir: Path) -> None:
     files = node_files(bundle_dir, "gw1")
     gateway.apply(files)
-    looks = ("nft -a list table inet egress_gateway", "cat /run/egress-gateway/keepalived.pid", "ls -l --full-time /etc/e*-gateway")
+    looks = (
+        "nft -a list table inet egress_gateway",
+        "cat /run/egress-gateway/keepalived.pid",
+        "ls -l --full-time /etc/e*-gateway",
+    )
     before = [gateway.shell(look) for look in looks]
     gateway.apply(files)
     assert [gateway.shell(look) for look in looks] == before
 
 
 def test_routing_switches_go_back_with_all_that_they_moved(worker: Node, bundle_dir: Path) -> None:
-    """Writing ip_forward resets accept_redirects and each device's forwarding (devinet.c): absent restores those too."""
-    worker.shell("sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.forwarding=1")
+    """Writing ip_forward resets accept_redirects and each device's forwarding (devinet.c): absent restores those."""
+    worker.shell(
+        "sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.forwarding=1"
+    )
     before = worker.state()
     worker.apply(node_files(bundle_dir, "worker1"))
     assert worker.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
@@ -122,7 +128,9 @@ def test_a_gateway_that_becomes_a_worker_lets_go(gateway: Node, bundle_dir: Path
     _await_master(gateway)
     files = node_files(bundle_dir, "gw1")
     plan = json.loads(files["plan.json"]) | {"role": "worker", "vrrp": []}
-    fewer = {n: t for n, t in files.items() if n not in ("keepalived.conf", "notify.sh")} | {"plan.json": json.dumps(plan)}
+    fewer = {n: t for n, t in files.items() if n not in ("keepalived.conf", "notify.sh")} | {
+        "plan.json": json.dumps(plan)
+    }
     done = gateway.apply(fewer)
     assert done["changed"], done
     assert "keepalived" in objects(done["changes"])

@@ -1,0 +1,70 @@
+"""The probe module against the lab's echo service, from a node and from a pod's network namespace."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from egress_compiler.lab import HTTP_PORT, TCP_PORT, UDP_PORT, Lab
+from tests.ansible.conftest import COLLECTIONS, Node
+
+pytestmark = pytest.mark.lab
+
+PORTS = {"tcp": TCP_PORT, "udp": UDP_PORT, "http": HTTP_PORT, "websocket": HTTP_PORT}
+
+
+def targets(*addresses: str) -> list[dict[str, Any]]:
+    return [{"address": a, "port": p, "protocol": name} for a in addresses for name, p in PORTS.items()]
+
+
+def test_all_protocols_in_both_families(lab: Lab) -> None:
+    servers = [*lab.topology.outside.far4[:1], *lab.topology.outside.far6[:1]]
+    done = Node(lab, "worker1").module("probe", targets=targets(*servers), expect=["10.6.1.21", "fd00:10:6:1::21"])
+    assert not done.get("failed"), done["msg"]
+    seen = [(result["protocol"], result["seen"]) for result in done["results"]]
+    assert seen == [(p, a) for a in ("10.6.1.21", "fd00:10:6:1::21") for p in PORTS]
+
+
+def test_another_address_than_expected_fails(lab: Lab) -> None:
+    server = lab.topology.outside.far4[0]
+    done = Node(lab, "worker1").module("probe", targets=targets(server)[:1], expect=["10.6.1.60"])
+    assert done["failed"]
+    assert done["msg"] == f"{server} port {TCP_PORT} over tcp saw 10.6.1.21, expected 10.6.1.60"
+
+
+def test_no_answer_is_told_apart_from_a_wrong_one(lab: Lab) -> None:
+    server = lab.topology.outside.far4[0]
+    closed = [{"address": server, "port": 9, "protocol": name} for name in ("tcp", "udp")]
+    done = Node(lab, "worker1").module("probe", targets=closed, timeout=0.5, expect=["10.6.1.21"])
+    assert done["failed"]
+    assert [result["seen"] for result in done["results"]] == [None, None]
+    assert all(result["error"] for result in done["results"])
+
+
+def test_from_a_network_namespace(lab: Lab) -> None:
+    pod = next(pod for pod in lab.topology.pods if pod.node == "worker1")
+    namespace = lab.command(pod.host, ["true"])[3]
+    arguments = {"targets": targets(lab.topology.outside.far4[0]), "namespace": namespace}
+    done = _on_this_machine(arguments)
+    assert {result["seen"] for result in done["results"]} == {"10.6.1.21"}, "the CNI masquerades"
+
+
+def test_a_namespace_that_does_not_exist(lab: Lab) -> None:
+    for name in ("no-such-namespace", "../../etc"):
+        assert _on_this_machine({"targets": targets("192.0.2.1")[:1], "namespace": name})["failed"]
+
+
+def _on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.egress.gateway.plugins.modules.probe"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments | {"_ansible_remote_tmp": "/tmp"}}),
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
