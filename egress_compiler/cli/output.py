@@ -10,6 +10,7 @@ import click
 
 from egress_compiler.diagnostics import Diagnostic, Severity, as_json, as_text, count_errors
 
+
 @dataclass(slots=True)
 class Run:
     """What outlives a command's context: ``output`` is the format that it was asked for."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from egress_compiler.ir import NodePlan
@@ -64,7 +65,7 @@ def await_masters(lab: Lab, compilation: Compilation) -> None:
         for instance in plan.vrrp:
             if instance.preferred_node == plan.node:
                 vip = instance.tunnel_vips[0].address
-                wait_for(lambda node=plan.node, vip=vip: holds(lab, node, vip), f"{plan.node} to be master of {vip}")
+                wait_for(partial(holds, lab, plan.node, vip), f"{plan.node} to be master of {vip}")
 
 
 def holds(lab: Lab, node: str, address: str) -> bool:
