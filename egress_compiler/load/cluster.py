@@ -22,6 +22,7 @@ from egress_compiler.net import (
     union,
 )
 
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 FINISHED = frozenset({"Succeeded", "Failed"})
 _RANGE_FLAG = re.compile(r"--service-cluster-ip-range[= ](\S+)")
 _KUBEADM_SUBNET = re.compile(r"^\s*serviceSubnet:\s*[\"']?([0-9a-fA-F:.,/]+)", re.MULTILINE)
@@ -53,7 +54,7 @@ class _ClusterBuilder:
         for item in file.objects:
             metadata = item.metadata
             key = (item.kind, metadata.namespace or "", metadata.name)
-            if item.kind != "ConfigMap" and self._twice(key, file):
+            if not self._named(key, file) or (item.kind != "ConfigMap" and self._twice(key, file)):
                 continue
             match item.kind:
                 case "Node":
@@ -81,6 +82,20 @@ class _ClusterBuilder:
             service_cidrs=self._best_service_cidrs(),
             calico_pools={family: union(self._calico[family]) for family in FAMILIES},
         )
+
+    def _named(self, key: tuple[str, str, str], file: ObjectFile) -> bool:
+        """Whether the names are DNS-1123: they become paths and configuration."""
+        kind, namespace, name = key
+        for text in (name, namespace):
+            if not _DNS_NAME.match(text) and (text or text is name):
+                self._found.error(
+                    "bad-name",
+                    f"{quoted(text)} is not possible as name of a {kind}",
+                    file.find(text, text),
+                    hint="a DNS-1123 subdomain: lower-case letters, digits, - and .",
+                )
+                return False
+        return True
 
     def _twice(self, key: tuple[str, str, str], file: ObjectFile) -> bool:
         if key not in self._seen:

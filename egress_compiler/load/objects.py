@@ -6,6 +6,7 @@ structs.  Both may be single objects, Lists, or several documents.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class ObjectFile:
     def find(self, owner: str, value: str) -> Position:
         """The first place of ``value`` after the first place of ``owner``; the file's start where it is not found."""
         text = self.content.decode("utf-8", errors="replace")
+        owner, value = (json.dumps(word)[1:-1] if word not in text else word for word in (owner, value))
         start = max(0, text.find(f'"{owner}"'), text.find(f" {owner}\n"))
         index = text.find(value, start)
         if index < 0:
@@ -117,7 +119,7 @@ def load_objects(path: Path, found: Collector) -> ObjectFile | None:
     if content.lstrip()[:1] in (b"{", b"["):
         try:
             return ObjectFile(name, content, tuple(o for o in _decode_json(content) if o.kind in KINDS))
-        except msgspec.DecodeError as problem:
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             _report(name, content, str(problem), found)
             return None
     source = decode(name, content, found)
