@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from egress_compiler.source import Position, SourceFile
 
@@ -11,37 +12,86 @@ Path = tuple[str | int, ...]
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands, and where its key stands when it is a mapping's entry."""
+class Mark(NamedTuple):
+    """A place in a text; both count from 0."""
 
-    value: Position
-    key: Position | None = None
+    line: int
+    column: int
+
+
+class Spot(NamedTuple):
+    """Where a value starts and ends, where its key does (when it is a mapping's entry), and what is in it.
+
+    The end of a mapping or list is where its last line of text ends or later.
+    """
+
+    start: Mark
+    end: Mark
+    key: tuple[Mark, Mark] | None = None
+    inside: Mapping[str, Spot] | Sequence[Spot] | None = None
+
+    def step(self, part: str | int) -> Spot | None:
+        """The spot of one entry or item."""
+        if isinstance(part, str):
+            return self.inside.get(part) if isinstance(self.inside, Mapping) else None
+        known = self.inside
+        return known[part] if isinstance(known, Sequence) and part < len(known) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """``data`` is JSON-like; ``places`` has an entry for the path of each value, the root being ``()``.
+    """``data`` is JSON-like; ``spot`` has the places of all that is in it.
 
-    A document cut out of a List shares the places of the whole; ``root`` is its path in there.
+    ``faults`` are the paths of values that were reported as wrong already: what follows from them is no news.
     """
 
     source: SourceFile
     data: Plain
-    places: Mapping[Path, Place] = field(repr=False)
-    root: Path = ()
+    spot: Spot = field(repr=False)
+    faults: frozenset[Path] = frozenset()
+
+    def _walk(self, path: Path) -> tuple[Spot, int]:
+        """The spot at ``path`` or of its nearest ancestor that exists, and how many steps were possible."""
+        spot = self.spot
+        for depth, part in enumerate(path):
+            following = spot.step(part)
+            if following is None:
+                return spot, depth
+            spot = following
+        return spot, len(path)
 
     def at(self, *path: str | int) -> Position:
         """The place of the value at ``path``, or of its nearest ancestor that exists."""
-        full = self.root + path
-        while full and full not in self.places:
-            full = full[:-1]
-        return self.places[full].value
+        spot, _ = self._walk(path)
+        return self._position(spot.start, spot.end)
 
     def key_at(self, *path: str | int) -> Position:
-        """The place of the key at ``path``; of the value where there is no key."""
-        place = self.places.get(self.root + path)
-        return place.key if place is not None and place.key is not None else self.at(*path)
+        """The place of the key at ``path`` or of its nearest ancestor that exists; of the value where it has none."""
+        spot, _ = self._walk(path)
+        return self._position(*spot.key) if spot.key is not None else self._position(spot.start, spot.end)
+
+    def _position(self, start: Mark, end: Mark) -> Position:
+        length = end.column - start.column if end.line == start.line else 1
+        return Position(self.source, start.line + 1, start.column + 1, max(1, length))
+
+    def covers(self, position: Position) -> bool:
+        """Whether ``position`` is a place in this document."""
+        if position.source != self.source:
+            return False
+        place = (position.line - 1, position.column - 1)
+        first = self.spot.key[0] if self.spot.key is not None else self.spot.start
+        return (first.line, first.column) <= place <= (self.spot.end.line, self.spot.end.column)
+
+    def faulty(self, *path: str | int) -> bool:
+        """Whether something at, above or below ``path`` was reported as wrong."""
+        return any(fault[: len(path)] == path[: len(fault)] for fault in self.faults)
 
     def part(self, data: Plain, *path: str | int) -> Document:
-        return Document(self.source, data, self.places, self.root + path)
+        """``data``, which stands at ``path``, as a document of its own."""
+        depth = len(path)
+        faults = frozenset(fault[depth:] for fault in self.faults if fault[:depth] == path)
+        return Document(self.source, data, self._walk(path)[0], faults)
+
+    def with_data(self, data: Plain, faults: frozenset[Path] | None = None) -> Document:
+        """The same places for changed data."""
+        return replace(self, data=data, faults=self.faults if faults is None else faults)

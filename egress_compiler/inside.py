@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from egress_compiler.diagnostics import Collector, quoted
+from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.cluster import Cluster
 from egress_compiler.model.policy import ClusterInfo
 from egress_compiler.model.settings import Settings
@@ -31,6 +31,7 @@ def cluster_inside(
     for text in SPECIAL:
         span = parse_span(text)
         inside[span.family].append(span.interval)
+    errors = found.errors
     pods = _pod_cidrs(info, cluster, settings, found)
     services = _service_cidrs(info, cluster, settings, found)
     for family in FAMILIES:
@@ -42,8 +43,8 @@ def cluster_inside(
                 Interval(a.value, a.value) for node in cluster.nodes for a in node.addresses if a.family == family
             ]
     merged = {family: union(inside[family]) for family in FAMILIES}
-    if info.pod_cidr_mode:
-        _check_pods_inside(info, cluster, merged, found)
+    if found.errors == errors:
+        _check_known_inside(info, cluster, merged, found)
     return merged
 
 
@@ -60,51 +61,71 @@ def _service_cidrs(
     if not any(known.values()):
         found.error(
             "service-cidr-unknown",
-            "the Service CIDRs cannot be told from the cluster snapshot",
+            "the cluster files do not tell the Service CIDRs: traffic to Services would count as traffic to outside",
             _place(info, "autoDetect", "clusterIP"),
-            hint="add 'kubectl get servicecidrs' or the ConfigMap kube-system/kubeadm-config to it, or name them in "
-            "the settings under serviceCIDRs",
+            hint="add 'kubectl get servicecidrs -o json', the ConfigMap kubeadm-config or the pods of kube-system to "
+            "the cluster files, or write serviceCIDRs in the settings",
         )
     return known
 
 
 def _pod_cidrs(info: ClusterInfo, cluster: Cluster, settings: Settings, found: Collector) -> Mapping[Family, Intervals]:
     known: dict[Family, list[Interval]] = {family: [*settings.pod_cidrs[family]] for family in FAMILIES}
-    mode = info.pod_cidr_mode
-    from_calico = mode == "calico" or (mode == "auto" and any(cluster.calico_pools.values()))
+    mode, in_settings = info.pod_cidr_mode, any(settings.pod_cidrs.values())
+    pools = cluster.calico_pools if mode in ("calico", "auto") else {}
+    from_calico = any(pools.values())
     if mode in ("k8s", "auto"):
         for node in cluster.nodes:
             for family in FAMILIES:
                 known[family] += node.pod_cidrs[family]
-            if not any(node.pod_cidrs.values()) and not from_calico and not any(settings.pod_cidrs.values()):
-                found.error(
-                    "pod-cidr-unknown",
-                    f"the node {quoted(node.name)} has no podCIDRs, and there are no Calico IPPools",
-                    _place(info, "autoDetect", "podCidrMode"),
-                    hint="add 'kubectl get ippools' to the snapshot, or name them in the settings under podCIDRs",
+        without = [node.name for node in cluster.nodes if not any(node.pod_cidrs.values())]
+        if without and not from_calico and not in_settings:
+            # The range that the control plane cuts the nodes' podCIDRs from.
+            for family in FAMILIES:
+                known[family] += cluster.control_plane_pod_cidrs[family]
+            if not any(cluster.control_plane_pod_cidrs.values()):
+                _report_unknown_pod_cidrs(
+                    info, f"{counted(len(without), 'node')} ({listing(without)}) without podCIDRs", found
                 )
-    if from_calico:
-        if not any(cluster.calico_pools.values()) and not any(settings.pod_cidrs.values()):
-            found.error(
-                "pod-cidr-unknown",
-                "podCidrMode is calico, and the cluster snapshot has no IPPools",
-                _place(info, "autoDetect", "podCidrMode"),
-                hint="add 'kubectl get ippools' to it, or name the pod CIDRs in the settings under podCIDRs",
-            )
-        for family in FAMILIES:
-            known[family] += cluster.calico_pools[family]
+    if mode == "calico" and not from_calico and not in_settings:
+        _report_unknown_pod_cidrs(info, "podCidrMode is calico, and no IPPool", found)
+    for family, intervals in pools.items():
+        known[family] += intervals
     return {family: union(known[family]) for family in FAMILIES}
 
 
-def _check_pods_inside(
+def _report_unknown_pod_cidrs(info: ClusterInfo, why: str, found: Collector) -> None:
+    found.error(
+        "pod-cidr-unknown",
+        f"the cluster files do not tell the pod CIDRs: {why}",
+        _place(info, "autoDetect", "podCidrMode"),
+        hint="add 'kubectl get ippools.crd.projectcalico.org -o json' to the cluster files if Calico gives the "
+        "addresses, or write podCIDRs in the settings",
+    )
+
+
+def _check_known_inside(
     info: ClusterInfo, cluster: Cluster, inside: Mapping[Family, Intervals], found: Collector
 ) -> None:
-    strangers = [pod for pod in cluster.pods if not all(contains(inside[a.family], a.value) for a in pod.addresses)]
-    if strangers:
+    """What is seen with an address that is not inside shows that something was not detected."""
+    if info.pod_cidr_mode:
+        pods = [pod.key for pod in cluster.pods if not all(contains(inside[a.family], a.value) for a in pod.addresses)]
+        _report_outside("pod-outside", "pod", pods, "podCIDRs", _place(info, "autoDetect", "podCidrMode"), found)
+    if info.cluster_ip:
+        addresses = cluster.service_addresses.items()
+        services = sorted({name for (family, value), name in addresses if not contains(inside[family], value)})
+        place = _place(info, "autoDetect", "clusterIP")
+        _report_outside("service-outside", "Service", services, "serviceCIDRs", place, found)
+
+
+def _report_outside(
+    code: str, what: str, names: Sequence[str], setting: str, place: Position | None, found: Collector
+) -> None:
+    if names:
         found.warning(
-            "pod-outside",
-            f"{len(strangers)} pods have addresses outside the pod CIDRs, the first is {strangers[0].key}: traffic "
-            "to them counts as leaving the cluster",
-            _place(info, "autoDetect", "podCidrMode"),
-            hint="name their CIDR under extraCidr of the EgressClusterInfo",
+            code,
+            f"{counted(len(names), what)} ({listing(names)}) {'has' if len(names) == 1 else 'have'} addresses in no "
+            f"{what} CIDR: traffic to {'it' if len(names) == 1 else 'them'} counts as leaving the cluster",
+            place,
+            hint=f"name their CIDR under extraCidr of the EgressClusterInfo, or under {setting} in the settings",
         )

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egress_compiler.allocate import Allocation, allocate
+from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.analyze import analyze
 from egress_compiler.bundle import bundle_files
-from egress_compiler.diagnostics import Collector, Diagnostic, in_order
+from egress_compiler.diagnostics import Collector, Diagnostic, InvalidInput, in_order, open_warnings
 from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
+from egress_compiler.load.statuses import load_statuses
 from egress_compiler.lower import lower
+from egress_compiler.model.lock import Lock
 from egress_compiler.model.settings import Uplink
 from egress_compiler.resolve import Resolved, resolve
 from egress_compiler.validate import validate_policies
@@ -26,13 +29,20 @@ LOCK_NAME = "egress.lock.json"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run reads.  Without ``lock`` the lock file stands beside the policies."""
+    """What a run reads.  Without ``lock`` the lock file stands beside the policies.
+
+    ``import_status`` are exports of a live cluster's statuses, whose EIPs are to be kept; ``rebalance`` allows moves;
+    with ``warnings_as_errors`` a warning that nobody accepted makes the input invalid.
+    """
 
     policies: tuple[Path, ...]
     cluster: tuple[Path, ...]
     inventory: Path | None = None
     settings: Path | None = None
     lock: Path | None = None
+    import_status: tuple[Path, ...] = ()
+    warnings_as_errors: bool = False
+    rebalance: bool = False
 
     @property
     def lock_path(self) -> Path:
@@ -56,23 +66,31 @@ class Compilation:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def compile_bundle(inputs: Inputs) -> Compilation:
-    """The whole pipeline in memory.  Raises InvalidInput with every diagnostic of the run."""
+def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
+    """The whole pipeline in memory; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
     found = Collector()
 
     documents = load_documents(inputs.policies, found)
     cluster = load_cluster(inputs.cluster, found)
     settings = load_settings(inputs.settings, found)
     uplinks = load_uplinks(inputs.inventory, settings, found)
-    lock = load_lock(inputs.lock_path, found)
+    lock = load_lock(inputs.lock_path, found) if lock is None else lock
+    imported = load_statuses(inputs.import_status, found)
 
     policies = validate_policies(documents, found)
+    found.raise_if_missing("cluster", "settings", "cluster-info")
     resolved = resolve(policies, cluster, settings, found)
-    analyze(resolved, settings, found)
+    analyze(resolved, settings, uplinks, found)
     found.raise_if_failed()
 
-    allocation = allocate(resolved, lock, settings, found)
+    allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
     found.raise_if_failed()
+    check_kept(imported, resolved, allocation, found)
+    found.raise_if_failed()
+
+    found.warn_of_unused()
+    if inputs.warnings_as_errors and open_warnings(found.found):
+        raise InvalidInput(in_order(found.found))
 
     plans = lower(resolved, allocation, settings, uplinks)
     files = bundle_files(plans, resolved, allocation, settings, documents)

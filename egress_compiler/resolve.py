@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from egress_compiler.diagnostics import Collector, nearest, quoted
+from egress_compiler.diagnostics import Collector, Related, listing, nearest, quoted
 from egress_compiler.inside import cluster_inside
 from egress_compiler.labels import LabelIndex, LabelSelector
 from egress_compiler.model.cluster import Cluster, Node, Pod
@@ -17,15 +17,13 @@ from egress_compiler.model.settings import Settings
 from egress_compiler.net import (
     FAMILIES,
     Family,
-    Interval,
     Intervals,
     contains,
     format_address,
     nth,
     rank,
-    subtract,
 )
-from egress_compiler.source import Position
+from egress_compiler.validate.pools import pool_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +62,9 @@ class Resolved:
 
 def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: Collector) -> Resolved:
     """Everything that follows from policies and cluster together; errors and warnings go to ``found``."""
-    gateways = {gateway.name: _gateway(gateway, cluster, found) for gateway in policy_set.gateways}
+    gateways = {gateway.name: _gateway(gateway, policy_set, cluster, found) for gateway in policy_set.gateways}
     chooser = _GatewayChooser(policy_set, cluster)
-    selection = _Selection(cluster, found)
+    selection = _Selection(cluster)
     policies: list[ResolvedPolicy] = []
     for policy in sorted(policy_set.policies, key=lambda policy: policy.order):
         gateway = chooser.choose(policy, found)
@@ -74,9 +72,8 @@ def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: 
             eip = _wanted_eip(policy, gateway, found)
             pods, subnets = selection.sources(policy)
             policies.append(ResolvedPolicy(policy, gateway, pods, subnets, eip))
+    _check_broken(policy_set.broken, chooser, found)
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
-    for resolved in policies:
-        _check_destinations(resolved.policy, inside, found)
     return Resolved(cluster, gateways, tuple(policies), inside, _families(policy_set, cluster))
 
 
@@ -85,14 +82,15 @@ def _families(policy_set: PolicySet, cluster: Cluster) -> tuple[Family, ...]:
     return tuple(family for family in FAMILIES if family == 4 or family in cluster.families)
 
 
-def _gateway(gateway: Gateway, cluster: Cluster, found: Collector) -> ResolvedGateway:
+def _gateway(gateway: Gateway, policy_set: PolicySet, cluster: Cluster, found: Collector) -> ResolvedGateway:
     nodes = tuple(node for node in cluster.nodes if gateway.node_selector.matches(node.labels))
-    if not nodes:
+    if not nodes and gateway.name not in policy_set.refused_gateways:
         found.warning(
             "no-gateway-node",
-            f"EgressGateway {gateway.name} selects no node: the traffic of its policies is blocked",
-            gateway.document.at("spec", "nodeSelector", "selector"),
-            hint="label a node so that it matches",
+            f"EgressGateway {gateway.name} selects none of the {len(cluster.nodes)} nodes: the traffic of its policies "
+            "is blocked",
+            gateway.document.key_at("spec", "nodeSelector", "selector"),
+            hint="label a node so that it matches, or change the selector",
         )
     return ResolvedGateway(gateway, nodes)
 
@@ -103,33 +101,51 @@ class _GatewayChooser:
     def __init__(self, policy_set: PolicySet, cluster: Cluster) -> None:
         self._gateways = {gateway.name: gateway for gateway in policy_set.gateways}
         self._refused = policy_set.refused_gateways
+        # Where something could not be read, the gateway that seems to be missing may stand in there.
+        self._quiet = policy_set.incomplete or "" in policy_set.refused_gateways
         self._default = next((g for g in policy_set.gateways if g.cluster_default), None)
         self._namespace_labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
 
     def choose(self, policy: Policy, found: Collector) -> Gateway | None:
+        """None after reporting, and where the gateway itself has errors that were reported."""
         labels = self._namespace_labels.get(policy.ref.namespace, {})
         name = policy.gateway or labels.get(DEFAULT_GATEWAY_LABEL)
-        if name is None:
-            if self._default is None and not self._refused:
-                found.error(
-                    "no-gateway",
-                    f"{policy.ref} names no gateway, and there is no default",
-                    policy.document.at("spec"),
-                    hint=f"set egressGatewayName, the namespace's label {DEFAULT_GATEWAY_LABEL}, "
-                    "or clusterDefault: true on one EgressGateway",
-                )
-            return self._default
-        if name not in self._gateways:
-            if name not in self._refused:
-                by_label = "" if policy.gateway else f" (from the label of namespace {policy.ref.namespace})"
-                found.error(
-                    "unknown-gateway",
-                    f"there is no EgressGateway {quoted(name)}{by_label}",
-                    policy.document.at("spec", "egressGatewayName"),
-                    hint=nearest(name, self._gateways) or f"there are: {', '.join(sorted(self._gateways)) or 'none'}",
-                )
-            return None
-        return self._gateways[name]
+        gateway = self._gateways.get(name) if name is not None else self._default
+        if gateway is not None:
+            return None if gateway.name in self._refused else gateway
+        if not self._quiet and name is not None:
+            self._report_unknown(policy, name, found)
+        elif not self._quiet and not self._refused:
+            found.error(
+                "no-gateway",
+                f"{policy.ref} names no gateway, and there is no default",
+                policy.document.key_at("spec"),
+                hint=f"write egressGatewayName ({self._existing()}), label the namespace {DEFAULT_GATEWAY_LABEL}, "
+                "or set clusterDefault: true on one EgressGateway",
+            )
+        return None
+
+    def _report_unknown(self, policy: Policy, name: str, found: Collector) -> None:
+        if policy.gateway:
+            message, place = f"there is no EgressGateway {quoted(name)}", ("spec", "egressGatewayName")
+        else:
+            message = f"the label {DEFAULT_GATEWAY_LABEL} of the namespace {policy.ref.namespace} names the "
+            message += f"EgressGateway {quoted(name)}, which does not exist"
+            place = ("metadata", "namespace")
+        hint = nearest(name, self._gateways) or self._existing()
+        found.error("unknown-gateway", message, policy.document.at(*place), hint=hint)
+
+    def _existing(self) -> str:
+        return f"there are: {listing(sorted(self._gateways), 8)}" if self._gateways else "there is none in the input"
+
+
+def _check_broken(policies: Sequence[Policy], chooser: _GatewayChooser, found: Collector) -> None:
+    """What can be said of policies with errors without knowing what they should have been."""
+    for policy in policies:
+        document = policy.document
+        gateway = None if document.faulty("spec", "egressGatewayName") else chooser.choose(policy, found)
+        if gateway is not None and not document.faulty("spec", "egressIP"):
+            _wanted_eip(policy, gateway, found)
 
 
 def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[Family, int | None]:
@@ -140,10 +156,12 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
     if not gateway.families:
         found.error(
             "empty-pool",
-            f"EgressGateway {gateway.name} has no EIPs: only useNodeIP policies can use it",
-            policy.document.at("spec", "egressIP"),
+            f"EgressGateway {gateway.name} has no EIPs: only policies with useNodeIP can use it",
+            policy.document.key_at("spec", "egressGatewayName"),
             hint="add addresses to its ippools, or set egressIP.useNodeIP: true",
+            related=(Related("the gateway", gateway.document.at("metadata", "name")),),
         )
+        return {4: None, 6: None}
     for family in FAMILIES:
         value = eip[family]
         if value is not None and not contains(gateway.pool[family], value):
@@ -151,6 +169,8 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
                 "not-in-pool",
                 f"{format_address(family, value)} is not in the IPv{family} pool of EgressGateway {gateway.name}",
                 policy.document.at("spec", "egressIP", f"ipv{family}"),
+                hint=pool_hint(family, gateway.pool[family]),
+                related=(Related("the pool", gateway.document.key_at("spec", "ippools", f"ipv{family}")),),
             )
             return {4: None, 6: None}
     if len(gateway.families) == 2:
@@ -176,23 +196,49 @@ def _complete_pair(policy: Policy, gateway: Gateway, eip: dict[Family, int | Non
                 f"{format_address(4, eip[4] or 0)} and {format_address(6, eip[6] or 0)} are no pair of "
                 f"EgressGateway {gateway.name}",
                 policy.document.at("spec", "egressIP", f"ipv{other}"),
-                hint=f"the partner is {format_address(other, partner)}",
+                hint=f"the partner of {format_address(family, value)} is {format_address(other, partner)}; "
+                "one of the two is enough",
             )
             return
 
 
-class _Selection:
-    """Selects pods by namespace and label through inverted indexes built once."""
+class _PodIndex:
+    """Positions of pods by namespace and label, each index built when it is first asked."""
 
-    def __init__(self, cluster: Cluster, found: Collector) -> None:
-        self._cluster = cluster
-        self._found = found
-        self._pods = LabelIndex([pod.labels for pod in cluster.pods])
-        self._namespaces = LabelIndex([namespace.labels for namespace in cluster.namespaces])
-        self._names = [namespace.name for namespace in cluster.namespaces]
+    def __init__(self, pods: Sequence[Pod]) -> None:
+        self._labels = [pod.labels for pod in pods]
+        self._all = LabelIndex(self._labels)
         self._by_namespace: dict[str, list[int]] = {}
-        for position, pod in enumerate(cluster.pods):
+        self._indexes: dict[str, LabelIndex] = {}
+        for position, pod in enumerate(pods):
             self._by_namespace.setdefault(pod.namespace, []).append(position)
+
+    def inside(self, namespaces: frozenset[str] | None) -> Sequence[int]:
+        """The pods of ``namespaces``, None being all; ascending."""
+        if namespaces is None:
+            return range(len(self._labels))
+        return sorted(position for name in namespaces for position in self._by_namespace.get(name, ()))
+
+    def select(self, selector: LabelSelector, namespaces: frozenset[str] | None) -> list[int]:
+        """Those of them that ``selector`` matches."""
+        if namespaces is None:
+            return self._all.select(selector)
+        return sorted(position for name in namespaces for position in self._of(name).select(selector))
+
+    def _of(self, namespace: str) -> LabelIndex:
+        known = self._indexes.get(namespace)
+        if known is None:
+            known = self._indexes[namespace] = LabelIndex(self._labels, self._by_namespace.get(namespace, ()))
+        return known
+
+
+class _Selection:
+    """Selects pods by namespace and label."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._pods = _PodIndex(cluster.pods)
+        self._namespaces = LabelIndex([namespace.labels for namespace in cluster.namespaces])
 
     def sources(self, policy: Policy) -> tuple[tuple[int, ...], Mapping[Family, Intervals]]:
         """The pods a policy selects, and the source subnets that it takes whole."""
@@ -201,72 +247,22 @@ class _Selection:
             return (), policy.pod_subnets
         namespaces = self._namespaces_of(policy)
         if policy.pod_selector is not None:
-            pods = self._by_label(policy.pod_selector, namespaces)
-            self._name_host_network(policy, policy.pod_selector, namespaces)
-        else:
-            pods = self._by_subnet(policy.pod_subnets or {}, namespaces)
-        if not pods:
-            self._found.warning("selects-nothing", f"{policy.ref} selects no pod", _source_place(policy))
-        return tuple(pods), nothing
+            return tuple(self._pods.select(policy.pod_selector, namespaces)), nothing
+        return tuple(self._by_subnet(policy.pod_subnets or {}, namespaces)), nothing
 
     def _namespaces_of(self, policy: Policy) -> frozenset[str] | None:
         """The namespaces a policy looks into; None for all."""
         if policy.namespaced:
-            if self._names and policy.ref.namespace not in self._names:
-                self._found.warning(
-                    "unknown-namespace",
-                    f"the namespace {quoted(policy.ref.namespace)} of {policy.ref} is not in the cluster",
-                    policy.document.at("metadata", "namespace"),
-                    hint=nearest(policy.ref.namespace, self._names),
-                )
             return frozenset({policy.ref.namespace})
         if policy.namespace_selector is None or policy.namespace_selector.empty:
             return None
-        return frozenset(self._names[position] for position in self._namespaces.select(policy.namespace_selector))
-
-    def _by_label(self, selector: LabelSelector, namespaces: frozenset[str] | None) -> list[int]:
-        pods = self._cluster.pods
-        if namespaces is not None and len(namespaces) == 1:
-            (namespace,) = namespaces
-            inside = self._by_namespace.get(namespace, [])
-            if len(inside) < 64:
-                return [position for position in inside if selector.matches(pods[position].labels)]
-        selected = self._pods.select(selector)
-        if namespaces is None:
-            return selected
-        return [position for position in selected if pods[position].namespace in namespaces]
+        names = self._cluster.namespaces
+        return frozenset(names[position].name for position in self._namespaces.select(policy.namespace_selector))
 
     def _by_subnet(self, subnets: Mapping[Family, Intervals], namespaces: frozenset[str] | None) -> list[int]:
-        pods: Sequence[Pod] = self._cluster.pods
-        if namespaces is None:
-            positions = range(len(pods))
-            chosen = list(positions)
-        else:
-            chosen = sorted(p for namespace in namespaces for p in self._by_namespace.get(namespace, ()))
-        return [p for p in chosen if any(contains(subnets[a.family], a.value) for a in pods[p].addresses)]
-
-    def _name_host_network(self, policy: Policy, selector: LabelSelector, namespaces: frozenset[str] | None) -> None:
-        for pod in self._cluster.host_network_pods:
-            if (namespaces is None or pod.namespace in namespaces) and selector.matches(pod.labels):
-                self._found.warning(
-                    "host-network-pod",
-                    f"{policy.ref} selects {pod.namespace}/{pod.name}, which has its node's address and is left out",
-                    _source_place(policy),
-                )
-
-
-def _source_place(policy: Policy) -> Position:
-    key = "podSelector" if policy.pod_selector is not None else "podSubnet"
-    return policy.document.key_at("spec", "appliedTo", key)
-
-
-def _check_destinations(policy: Policy, inside: Mapping[Family, Intervals], found: Collector) -> None:
-    if policy.destinations is None:
-        return
-    given: list[tuple[Family, Interval]] = [(f, i) for f in FAMILIES for i in policy.destinations[f]]
-    if given and not any(subtract((interval,), inside[family]) for family, interval in given):
-        found.warning(
-            "destination-inside",
-            f"every destination of {policy.ref} is inside the cluster, where no policy applies",
-            policy.document.key_at("spec", "destSubnet"),
-        )
+        pods = self._cluster.pods
+        return [
+            p
+            for p in self._pods.inside(namespaces)
+            if any(contains(subnets[a.family], a.value) for a in pods[p].addresses)
+        ]

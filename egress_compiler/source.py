@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class SourceFile:
-    """One input file: its name as the user gave it, and its decoded text."""
+    """One input file: its name as the user gave it, and its decoded text with plain ``\\n`` line ends.
+
+    Two are equal when their names are, as a run reads each file once.
+    """
 
     name: str
-    text: str = field(repr=False, compare=False)
+    text: str = field(repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SourceFile) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.split("\n")
 
     def line(self, number: int) -> str:
         """Line ``number``, counted from 1, without its end; empty past the last."""
-        lines = self.text.splitlines()
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,75 +2,76 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path as FilePath
 
 from egress_compiler.diagnostics import Collector, Related, quoted
+from egress_compiler.document import Path
+from egress_compiler.load.cluster_cidrs import ClusterCidrs, cidrs
 from egress_compiler.load.files import find_files
-from egress_compiler.load.objects import Object, ObjectFile, load_objects
+from egress_compiler.load.objects import Located, Origin, load_objects
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, Node, Pod
-from egress_compiler.net import (
-    FAMILIES,
-    Address,
-    AddressError,
-    Family,
-    Interval,
-    Intervals,
-    parse_address,
-    parse_span,
-    union,
-)
+from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, format_address, parse_address, union
+from egress_compiler.validate.names import is_label_name, is_subdomain
 
-_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 FINISHED = frozenset({"Succeeded", "Failed"})
-_RANGE_FLAG = re.compile(r"--service-cluster-ip-range[= ](\S+)")
-_KUBEADM_SUBNET = re.compile(r"^\s*serviceSubnet:\s*[\"']?([0-9a-fA-F:.,/]+)", re.MULTILINE)
+_Text = tuple[str, Path]
+"""Of an address, and where it stands."""
+
+SNAPSHOT_HINT = "take the snapshot again, all kinds at the same moment"
 
 
-def load_cluster(paths: Iterable[Path], found: Collector) -> Cluster:
+def load_cluster(paths: Iterable[FilePath], found: Collector) -> Cluster:
     """The cluster that the files describe together; the order of files and objects does not matter."""
+    errors = found.errors
     builder = _ClusterBuilder(found)
     for path in find_files(paths, found):
-        file = load_objects(path, found)
-        if file is not None:
-            builder.add(file)
-    return builder.cluster()
+        for item in load_objects(path, found):
+            builder.add(item)
+    cluster = builder.cluster()
+    if not cluster.nodes and found.errors == errors:
+        hint = "export with 'kubectl get nodes,pods,namespaces,services -A -o json'"
+        found.error("no-nodes", "there is no Node in the cluster files", None, hint=hint)
+    if found.errors > errors:
+        found.missing("cluster")
+    return cluster
 
 
 class _ClusterBuilder:
     def __init__(self, found: Collector) -> None:
         self._found = found
-        self._seen: dict[tuple[str, str, str], ObjectFile] = {}
+        self._seen: dict[tuple[str, str, str], Origin] = {}
+        self._owners: dict[Address, tuple[str, Origin, Path]] = {}
         self._nodes: list[Node] = []
         self._pods: list[Pod] = []
         self._host_network: list[HostNetworkPod] = []
         self._namespaces: list[Namespace] = []
         self._services: dict[Address, str] = {}
-        self._service_cidrs: list[tuple[int, Sequence[str], ObjectFile, str]] = []
+        self._external: dict[Address, str] = {}
+        self._cidrs = ClusterCidrs(found)
         self._calico: dict[Family, list[Interval]] = {4: [], 6: []}
 
-    def add(self, file: ObjectFile) -> None:
-        for item in file.objects:
-            metadata = item.metadata
-            key = (item.kind, metadata.namespace or "", metadata.name)
-            if not self._named(key, file) or (item.kind != "ConfigMap" and self._twice(key, file)):
-                continue
-            match item.kind:
-                case "Node":
-                    self._node(item, file)
-                case "Pod":
-                    self._pod(item, file)
-                case "Namespace":
-                    self._namespaces.append(Namespace(metadata.name, metadata.labels or {}))
-                case "Service":
-                    self._service(item, file)
-                case "ServiceCIDR":
-                    self._service_cidrs.append((0, item.spec.cidrs or (), file, metadata.name))
-                case "IPPool":
-                    self._ip_pool(item, file)
-                case _:
-                    self._config_map(item, file)
+    def add(self, item: Located) -> None:
+        match item.object.kind:
+            case "ServiceCIDR":
+                self._cidrs.service_cidr(item)
+            case "ConfigMap":
+                self._cidrs.config_map(item)
+            case "IPPool":
+                self._ip_pool(item)
+            case kind if self._new(item, kind):
+                self._named(item, kind)
+
+    def _named(self, item: Located, kind: str) -> None:
+        metadata = item.object.metadata
+        if kind == "Node":
+            self._node(item)
+        elif kind == "Pod":
+            self._pod(item)
+        elif kind == "Namespace":
+            self._namespaces.append(Namespace(metadata.name, metadata.labels or {}))
+        else:
+            self._service(item)
 
     def cluster(self) -> Cluster:
         return Cluster(
@@ -79,112 +80,133 @@ class _ClusterBuilder:
             host_network_pods=tuple(sorted(self._host_network, key=lambda pod: (pod.namespace, pod.name))),
             namespaces=tuple(sorted(self._namespaces, key=lambda namespace: namespace.name)),
             service_addresses=dict(sorted(self._services.items())),
-            service_cidrs=self._best_service_cidrs(),
+            service_cidrs=self._cidrs.services(),
             calico_pools={family: union(self._calico[family]) for family in FAMILIES},
+            control_plane_pod_cidrs=self._cidrs.pods(),
+            external_addresses=dict(sorted(self._external.items())),
         )
 
-    def _named(self, key: tuple[str, str, str], file: ObjectFile) -> bool:
-        """Whether the names are DNS-1123: they become paths and configuration."""
-        kind, namespace, name = key
-        for text in (name, namespace):
-            if not _DNS_NAME.match(text) and (text or text is name):
-                self._found.error(
-                    "bad-name",
-                    f"{quoted(text)} is not possible as name of a {kind}",
-                    file.find(text, text),
-                    hint="a DNS-1123 subdomain: lower-case letters, digits, - and .",
-                )
-                return False
-        return True
-
-    def _twice(self, key: tuple[str, str, str], file: ObjectFile) -> bool:
-        if key not in self._seen:
-            self._seen[key] = file
+    def _new(self, item: Located, kind: str) -> bool:
+        """Whether the object has a name that is fit for files and comments, and is the first of that name."""
+        metadata = item.object.metadata
+        namespace = "" if kind in ("Node", "Namespace") else metadata.namespace or "default"
+        if not self._well_named(item, kind, namespace):
             return False
-        first = self._seen[key]
-        kind, namespace, name = key
-        shown = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
-        related = (Related("first defined here", first.find(name, name)),)
-        self._found.error("duplicate-object", f"{shown} is defined twice", file.find(name, name), related=related)
+        key = (kind, namespace, metadata.name)
+        first = self._seen.setdefault(key, item.origin)
+        if first is not item.origin:
+            shown = f"{kind} {namespace}/{metadata.name}" if namespace else f"{kind} {metadata.name}"
+            related = (Related("first defined here", first.at("metadata", "name")),)
+            place = item.origin.at("metadata", "name")
+            hint = "give every object once: does one file repeat another?"
+            self._found.error("duplicate-object", f"{shown} is defined twice", place, hint=hint, related=related)
+            return False
         return True
 
-    def _addresses(self, texts: Iterable[str], owner: str, file: ObjectFile) -> tuple[Address, ...]:
-        parsed: list[Address] = []
-        for text in texts:
-            try:
-                parsed.append(parse_address(text))
-            except AddressError as problem:
-                self._found.error("bad-address", f"{owner}: {problem}", file.find(owner, text))
-        return tuple(dict.fromkeys(parsed))
+    def _well_named(self, item: Located, kind: str, namespace: str) -> bool:
+        name = item.object.metadata.name
+        good = is_label_name(name) if kind == "Namespace" else is_subdomain(name)
+        if not good:
+            message = f"{quoted(name)} is not possible as the name of a {kind}"
+            hint = "names have lower-case letters, digits, '-' and '.' (DNS-1123); no API server takes others"
+            self._found.error("bad-name", message, item.origin.at("metadata", "name"), hint=hint)
+        elif namespace and not is_label_name(namespace):
+            message = f"{quoted(namespace)} is not possible as the namespace of a {kind}"
+            hint = "names have lower-case letters, digits and '-' (DNS-1123); no API server takes others"
+            self._found.error("bad-name", message, item.origin.at("metadata", "namespace"), hint=hint)
+            good = False
+        return good
 
-    def _cidrs(self, texts: Iterable[str], owner: str, file: ObjectFile) -> dict[Family, Intervals]:
-        gathered: dict[Family, list[Interval]] = {4: [], 6: []}
-        for text in texts:
-            try:
-                span = parse_span(text, ranges=False)
-                gathered[span.family].append(span.interval)
-            except AddressError as problem:
-                self._found.error("bad-address", f"{owner}: {problem}", file.find(owner, text))
-        return {family: union(intervals) for family, intervals in gathered.items()}
+    def _address(self, text: str, origin: Origin, *path: str | int) -> Address | None:
+        try:
+            return parse_address(text)
+        except AddressError as problem:
+            self._found.error("bad-address", str(problem), origin.at(*path))
+            return None
 
-    def _node(self, item: Object, file: ObjectFile) -> None:
-        name = item.metadata.name
-        internal = [entry.address for entry in item.status.addresses or () if entry.type == "InternalIP"]
-        addresses = self._addresses(internal, name, file)
-        if not addresses:
-            self._found.error("node-address", f"the node {quoted(name)} has no InternalIP", file.find(name, name))
-        cidrs = item.spec.podCIDRs or ([item.spec.podCIDR] if item.spec.podCIDR else [])
-        self._nodes.append(Node(name, item.metadata.labels or {}, addresses, self._cidrs(cidrs, name, file)))
+    def _own(self, address: Address, owner: str, origin: Origin, *path: str | int) -> None:
+        """Notes who has the address; an error where somebody else does."""
+        before, first, first_path = self._owners.setdefault(address, (owner, origin, path))
+        if before != owner:
+            text = format_address(*address)
+            related = (Related(f"the address of {before}", first.at(*first_path)),)
+            message = f"{text} is the address of {before} and of {owner}"
+            self._found.error("address-twice", message, origin.at(*path), hint=SNAPSHOT_HINT, related=related)
 
-    def _pod(self, item: Object, file: ObjectFile) -> None:
-        metadata, spec, status = item.metadata, item.spec, item.status
-        namespace = metadata.namespace or "default"
+    def _node(self, item: Located) -> None:
+        node, origin = item.object, item.origin
+        name, addresses = node.metadata.name, dict[Address, None]()
+        entries = node.status.addresses or ()
+        for index, entry in enumerate(entries):
+            if entry.type == "InternalIP":
+                path = ("status", "addresses", index, "address")
+                address = self._address(entry.address, origin, *path)
+                if address is not None:
+                    addresses[address] = None
+                    self._own(address, f"node {name}", origin, *path)
+        if not any(entry.type == "InternalIP" for entry in entries):
+            hint = "the tunnel runs between InternalIPs: the node's kubelet has to report one"
+            self._found.error(
+                "node-address", f"the node {quoted(name)} has no InternalIP", origin.at("metadata", "name"), hint=hint
+            )
+        pod_cidrs = (
+            cidrs(node.spec.podCIDRs, origin, ("spec", "podCIDRs"), self._found)
+            if node.spec.podCIDRs
+            else cidrs([node.spec.podCIDR] if node.spec.podCIDR else [], origin, ("spec", "podCIDR"), self._found)
+        )
+        self._nodes.append(Node(name, node.metadata.labels or {}, tuple(addresses), pod_cidrs))
+
+    def _pod(self, item: Located) -> None:
+        pod, origin = item.object, item.origin
+        name, namespace, labels = pod.metadata.name, pod.metadata.namespace or "default", pod.metadata.labels or {}
         if namespace == "kube-system":
-            self._api_server_flags(item, file)
-        if status.phase in FINISHED:
+            self._cidrs.control_plane_pod(item)
+        if pod.status.phase in FINISHED:
             return
-        labels = metadata.labels or {}
-        if spec.hostNetwork:
-            self._host_network.append(HostNetworkPod(namespace, metadata.name, labels))
+        if pod.spec.hostNetwork:
+            self._host_network.append(HostNetworkPod(namespace, name, labels))
             return
-        texts = [entry.ip for entry in status.podIPs or () if entry.ip] or ([status.podIP] if status.podIP else [])
-        if not texts:
-            return
-        addresses = self._addresses(texts, metadata.name, file)
-        self._pods.append(Pod(namespace, metadata.name, labels, spec.nodeName or "", addresses))
+        texts: list[_Text] = [
+            (ip.ip, ("status", "podIPs", i, "ip")) for i, ip in enumerate(pod.status.podIPs or ()) if ip.ip
+        ]
+        if not texts and pod.status.podIP:
+            texts = [(pod.status.podIP, ("status", "podIP"))]
+        addresses: dict[Address, None] = {}
+        for text, path in texts:
+            address = self._address(text, origin, *path)
+            if address is not None:
+                addresses[address] = None
+                self._own(address, f"pod {namespace}/{name}", origin, *path)
+        if addresses:
+            self._on_node(item)
+            self._pods.append(Pod(namespace, name, labels, pod.spec.nodeName or "", tuple(addresses)))
 
-    def _service(self, item: Object, file: ObjectFile) -> None:
-        metadata = item.metadata
-        texts = item.spec.clusterIPs or ([item.spec.clusterIP] if item.spec.clusterIP else [])
-        shown = f"{metadata.namespace or 'default'}/{metadata.name}"
-        for address in self._addresses((t for t in texts if t and t != "None"), metadata.name, file):
-            self._services[address] = shown
+    def _on_node(self, item: Located) -> None:
+        node = item.object.spec.nodeName
+        if node and not is_subdomain(node):
+            message = f"{quoted(node)} is not possible as the name of a Node"
+            self._found.error("bad-name", message, item.origin.at("spec", "nodeName"))
 
-    def _ip_pool(self, item: Object, file: ObjectFile) -> None:
-        if item.spec.cidr and not item.spec.disabled:
-            for family, intervals in self._cidrs([item.spec.cidr], item.metadata.name, file).items():
+    def _service(self, item: Located) -> None:
+        service, origin = item.object, item.origin
+        shown = f"{service.metadata.namespace or 'default'}/{service.metadata.name}"
+        spec, balancer = service.spec, service.status.loadBalancer
+        inner: list[_Text] = [(text, ("spec", "clusterIPs", index)) for index, text in enumerate(spec.clusterIPs or ())]
+        if not inner and spec.clusterIP:
+            inner = [(spec.clusterIP, ("spec", "clusterIP"))]
+        points = (balancer.ingress if balancer is not None else None) or ()
+        outer: list[_Text] = [
+            (text, ("spec", "externalIPs", index)) for index, text in enumerate(spec.externalIPs or ())
+        ]
+        outer += [(p.ip, ("status", "loadBalancer", "ingress", index, "ip")) for index, p in enumerate(points) if p.ip]
+        for texts, into in ((inner, self._services), (outer, self._external)):
+            for text, path in texts:
+                if text and text != "None" and (address := self._address(text, origin, *path)):
+                    into[address] = shown
+
+    def _ip_pool(self, item: Located) -> None:
+        """A disabled pool counts too: it gives no new addresses, but pods may have old ones."""
+        spec = item.object.spec
+        if spec.cidr and (not spec.allowedUses or set(spec.allowedUses) != {"LoadBalancer"}):
+            for family, intervals in cidrs([spec.cidr], item.origin, ("spec", "cidr"), self._found).items():
                 self._calico[family] += intervals
-
-    def _config_map(self, item: Object, file: ObjectFile) -> None:
-        if item.metadata.name == "kubeadm-config" and item.data:
-            subnet = _KUBEADM_SUBNET.search(item.data.get("ClusterConfiguration", ""))
-            if subnet:
-                self._service_cidrs.append((1, subnet[1].split(","), file, item.metadata.name))
-
-    def _api_server_flags(self, item: Object, file: ObjectFile) -> None:
-        for container in item.spec.containers or ():
-            flag = _RANGE_FLAG.search(" ".join([*(container.command or ()), *(container.args or ())]))
-            if flag:
-                self._service_cidrs.append((2, flag[1].split(","), file, item.metadata.name))
-
-    def _best_service_cidrs(self) -> dict[Family, Intervals]:
-        """ServiceCIDR objects, else kubeadm-config, else the control plane's flags."""
-        if not self._service_cidrs:
-            return {4: (), 6: ()}
-        best = min(rank for rank, *_ in self._service_cidrs)
-        gathered: dict[Family, list[Interval]] = {4: [], 6: []}
-        for rank, texts, file, owner in self._service_cidrs:
-            if rank == best:
-                for family, intervals in self._cidrs(texts, owner, file).items():
-                    gathered[family] += intervals
-        return {family: union(intervals) for family, intervals in gathered.items()}

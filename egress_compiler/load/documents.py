@@ -5,45 +5,83 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from egress_compiler.diagnostics import Collector, quoted
+from egress_compiler.diagnostics import Collector, counted, listing, quoted
 from egress_compiler.document import Document
 from egress_compiler.load.files import find_files, read_source
 from egress_compiler.load.yaml_text import parse_yaml
+from egress_compiler.source import Position
 
 API_GROUP = "egressgateway.spidernet.io"
 LOCK_NAME = "egress.lock.json"
+OWN_KINDS = frozenset(
+    {
+        "EgressGateway",
+        "EgressPolicy",
+        "EgressClusterPolicy",
+        "EgressClusterInfo",
+        "EgressEndpointSlice",
+        "EgressClusterEndpointSlice",
+        "EgressTunnel",
+    }
+)
+"""Of whatever version: a policy with a mistyped apiVersion must not pass for something else."""
 
 
 def load_documents(paths: Iterable[Path], found: Collector) -> tuple[Document, ...]:
-    """Every object of the policy language in ``paths``; other kinds are left out with a warning each."""
+    """Every object of the policy language in ``paths``; other kinds are left out, with a warning a file."""
     documents: list[Document] = []
-    for path in find_files(paths, found, leave_out=(LOCK_NAME, "kustomization.yaml")):
+    for path in find_files(paths, found, leave_out=(LOCK_NAME, "kustomization.yaml", "kustomization.yml")):
         source = read_source(path, found)
-        if source is not None:
-            for document in parse_yaml(source, found):
-                documents += _objects(document, found)
+        if source is None:
+            continue
+        errors, parsed = found.errors, parse_yaml(source, found)
+        if not parsed and found.errors == errors:
+            found.warning("empty-file", "there is no object in this file", Position(source, 1, 1))
+        foreign: list[Document] = []
+        for document in parsed:
+            documents += _objects(document, foreign, found)
+        if foreign:
+            _report_foreign(foreign, found)
     return tuple(documents)
 
 
-def _objects(document: Document, found: Collector) -> list[Document]:
+def _objects(document: Document, foreign: list[Document], found: Collector) -> list[Document]:
     data = document.data
     if not isinstance(data, dict):
         found.error(
-            "not-an-object", "a document must be a mapping with apiVersion, kind, metadata, spec", document.at()
+            "not-an-object", "an object must be a mapping with apiVersion, kind, metadata and spec", document.at()
         )
+        found.missing("documents")
         return []
     kind, version = data.get("kind"), data.get("apiVersion")
-    items = data.get("items")
-    if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
-        objects: list[Document] = []
-        for index, item in enumerate(items):
-            objects += _objects(document.part(item, "items", index), found)
-        return objects
-    if isinstance(version, str) and not version.startswith(API_GROUP + "/"):
-        found.warning(
-            "foreign-kind",
-            f"{quoted(str(kind))} of {quoted(version)} is no egress policy and is left out",
-            document.at("kind"),
-        )
+    if isinstance(kind, str) and kind.endswith("List") and kind not in OWN_KINDS:
+        return _unwrapped(document, data.get("items"), foreign, found)
+    foreign_group = isinstance(version, str) and not version.startswith(API_GROUP + "/")
+    if foreign_group and isinstance(kind, str) and kind not in OWN_KINDS:
+        foreign.append(document)
         return []
     return [document]
+
+
+def _unwrapped(document: Document, items: object, foreign: list[Document], found: Collector) -> list[Document]:
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        found.error("wrong-type", "the items of a List must be a list", document.at("items"))
+        found.missing("documents")
+        return []
+    objects: list[Document] = []
+    for index, item in enumerate(items):
+        objects += _objects(document.part(item, "items", index), foreign, found)
+    return objects
+
+
+def _report_foreign(foreign: list[Document], found: Collector) -> None:
+    kinds = sorted({quoted(str(d.data.get("kind"))) for d in foreign if isinstance(d.data, dict)})
+    found.warning(
+        "foreign-kind",
+        f"{counted(len(foreign), 'object')} of other kinds ({listing(kinds)}) in this file "
+        f"{'is' if len(foreign) == 1 else 'are'} left out",
+        foreign[0].at("kind"),
+        hint=f"the compiler reads the kinds of {API_GROUP}",
+    )

@@ -1,69 +1,155 @@
-"""Paths to decoded text: which files a path stands for, and the limits they must keep."""
+"""Paths to decoded text: which files a path stands for, and the limits they must keep.
+
+Only regular files are read: a pipe or a device could keep a run waiting, or never end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 
-from egress_compiler.diagnostics import Collector, printable
+from egress_compiler.diagnostics import Collector
 from egress_compiler.source import Position, SourceFile
 
 POLICY_LIMIT = 16 * 1024 * 1024
 CLUSTER_LIMIT = 2 * 1024 * 1024 * 1024
+CHUNK = 1024 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
+
+_NOT_REGULAR = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a directory"),
+)
+_REASONS = {
+    errno.ENOENT: "does not exist",
+    errno.ELOOP: "is a loop of symbolic links",
+    errno.EACCES: "must not be read: permission denied",
+    errno.ENAMETOOLONG: "is too long for a path",
+    errno.ENOTDIR: "does not exist: what should be a directory on the way is a file",
+}
+
+
+def shown(path: Path) -> str:
+    """The path for messages, whatever bytes it has."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def find_files(paths: Iterable[Path], found: Collector, *, leave_out: Iterable[str] = ()) -> tuple[Path, ...]:
     """The files that ``paths`` stand for, directories searched for YAML and JSON, each once, sorted by name.
 
-    Hidden files and the names in ``leave_out`` are passed over in directories.
+    Hidden files and the names in ``leave_out`` are passed over in directories, links to directories not followed.
     """
     passed_over = frozenset(leave_out)
     files: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            inside = [
-                file
-                for file in path.rglob("*")
-                if file.suffix in SUFFIXES
-                and file.name not in passed_over
-                and not any(part.startswith(".") for part in file.relative_to(path).parts)
-                and file.is_file()
-            ]
-            if not inside:
-                found.error("no-files", f"no .yaml, .yml or .json file in {printable(str(path))}", None)
-            files |= {file.resolve(): file for file in inside}
-        elif path.exists():
-            files[path.resolve()] = path
-        else:
-            found.error("no-files", f"{printable(str(path))} does not exist", None)
+        try:
+            is_directory = stat.S_ISDIR(path.stat().st_mode)
+        except (OSError, ValueError) as problem:
+            _report(path, problem, found)
+            continue
+        inside = sorted(_walk(path, passed_over, found)) if is_directory else [path]
+        if not inside:
+            hint = "name the directory that holds the files, or a file"
+            found.error("no-files", f"no .yaml, .yml or .json file in {shown(path)}", None, hint=hint)
+            found.missing("documents")
+        for file in inside:
+            files.setdefault(Path(os.path.realpath(file)), file)
     return tuple(sorted(files.values()))
 
 
+def _walk(top: Path, passed_over: frozenset[str], found: Collector) -> Iterator[Path]:
+    def unreadable(problem: OSError) -> None:
+        _report(Path(problem.filename), problem, found)
+
+    for directory, names, files in os.walk(top, onerror=unreadable):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            if name.endswith(SUFFIXES) and not name.startswith(".") and name not in passed_over:
+                yield Path(directory) / name
+
+
+def _report(path: Path, problem: OSError | ValueError, found: Collector) -> None:
+    """``problem`` in words; the path is the user's, so it has no position."""
+    number = problem.errno if isinstance(problem, OSError) else None
+    why = _REASONS.get(number or 0) or f"cannot be read: {getattr(problem, 'strerror', None) or problem}"
+    found.error("unreadable", f"{shown(path)} {why}", None)
+    found.missing("documents")
+
+
 def read_bytes(path: Path, found: Collector, limit: int) -> bytes | None:
-    """The file's content, or None with the reason reported."""
+    """The file's content, or None with the reason reported.  Never waits, never takes more than ``limit``."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            found.error("file-too-large", f"{printable(str(path))} has {size} bytes; the limit is {limit}", None)
-            return None
-        return path.read_bytes()
-    except OSError as problem:
-        found.error("unreadable", f"{printable(str(path))} cannot be read: {problem.strerror}", None)
+        # Without O_NONBLOCK a pipe without a writer would keep us waiting for one.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                kind = next((name for test, name in _NOT_REGULAR if test(status.st_mode)), "no regular file")
+                hint = "save what comes out of it as a file, and name that"
+                found.error("unreadable", f"{shown(path)} is {kind}, not a file", None, hint=hint)
+                found.missing("documents")
+                return None
+            content = _read(file, status.st_size, limit)
+    except (OSError, ValueError) as problem:
+        _report(path, problem, found)
         return None
+    if len(content) > limit:
+        _too_large(path, limit, found)
+        return None
+    return content
+
+
+def _read(file: BufferedReader, size: int, limit: int) -> bytes:
+    """Everything, or something longer than ``limit``; files under /proc say that their size is 0."""
+    content = file.read(min(size, limit) + 1) or b""
+    if len(content) <= size or len(content) > limit:
+        return content
+    parts, total = [content], len(content)
+    while total <= limit and (part := file.read(CHUNK)):
+        parts.append(part)
+        total += len(part)
+    return b"".join(parts)
+
+
+def _too_large(path: Path, limit: int, found: Collector) -> None:
+    size = f"{limit // 1024**2:,} MiB"
+    found.error("too-large", f"{shown(path)} has more than {size}", None, hint="is it the right file? Else split it")
+    found.missing("documents")
 
 
 def read_source(path: Path, found: Collector, limit: int = POLICY_LIMIT) -> SourceFile | None:
     """The file decoded as UTF-8 (a byte order mark is dropped), or None with the reason reported."""
     content = read_bytes(path, found, limit)
-    return None if content is None else decode(str(path), content, found)
+    return None if content is None else decode(shown(path), content, found)
 
 
 def decode(name: str, content: bytes, found: Collector) -> SourceFile | None:
+    """Text whose line ends are all ``\\n``; Windows' and old Macs' mean the same."""
     try:
-        return SourceFile(name, content.decode("utf-8-sig").replace("\r\n", "\n"))
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        good = content[: problem.start].decode("utf-8-sig", errors="replace")
-        where = Position(SourceFile(name, good), good.count("\n") + 1, len(good) - good.rfind("\n"))
-        found.error("not-utf8", "the file is not UTF-8 from here on", where, hint="save it as UTF-8")
+        _not_utf8(name, content, problem, found)
         return None
+    return SourceFile(name, _plain_ends(text))
+
+
+def _plain_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _not_utf8(name: str, content: bytes, problem: UnicodeDecodeError, found: Collector) -> None:
+    found.missing("documents")
+    good = _plain_ends(content[: problem.start].decode("utf-8-sig", errors="replace"))
+    where = Position(SourceFile(name, good), good.count("\n") + 1, len(good) - good.rfind("\n"))
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        found.error("not-utf8", "the file is UTF-16, not UTF-8", where, hint="save it as UTF-8")
+        return
+    byte = content[problem.start]
+    found.error("not-utf8", f"the byte 0x{byte:02x} here is not UTF-8", where, hint="save the file as UTF-8")

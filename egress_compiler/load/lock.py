@@ -11,18 +11,29 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.load.files import read_source
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.lock import LOCK_VERSION, EipLock, GatewayLock, Lock, PolicyLock, SlotLock
+from egress_compiler.source import Position
 from egress_compiler.validate.shape import check_shape
 
 
 def load_lock(path: Path, found: Collector) -> Lock:
     """The allocations of earlier runs; none where the file does not exist.  A broken file is an error."""
-    if not path.exists():
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return Lock()
+    except (OSError, ValueError):
+        pass  # reading it says why
+    errors = found.errors
     source = read_source(path, found)
     documents = parse_yaml(source, found) if source is not None else ()
-    if not documents or not check_shape(documents[0], "lock", found):
+    for other in documents[1:]:
+        found.error("two-documents", "a lock file has one document", other.at(), hint="it is written by 'compile'")
+    if not documents and source is not None and found.errors == errors:
+        hint = "take back what was there, or delete the file to allocate everything afresh: EIPs may move"
+        found.error("empty-lock", "the lock file is empty", Position(source, 1, 1), hint=hint)
+    data: Any = check_shape(documents[0], "lock", found).data if documents else {}
+    if found.errors > errors:
         return Lock()
-    data: Any = documents[0].data
     return Lock(
         nodes=data.get("nodes", {}),
         slots={key: SlotLock(**entry) for key, entry in data.get("slots", {}).items()},

@@ -6,19 +6,24 @@ structs.  Both may be single objects, Lists, or several documents.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from egress_compiler.diagnostics import Collector, printable
+from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
-from egress_compiler.load.files import CLUSTER_LIMIT, decode, read_bytes
+from egress_compiler.load.files import CLUSTER_LIMIT, POLICY_LIMIT, decode, read_bytes, shown
+from egress_compiler.load.json_text import parse_json
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.source import Position, SourceFile
+
+YAML_LIMIT = 4 * POLICY_LIMIT
+"""A larger cluster would take the YAML parser minutes."""
 
 
 class Metadata(msgspec.Struct):
@@ -44,10 +49,19 @@ class Spec(msgspec.Struct):
     hostNetwork: bool | None = None
     clusterIP: str | None = None
     clusterIPs: list[str] | None = None
+    externalIPs: list[str] | None = None
     cidr: str | None = None
     cidrs: list[str] | None = None
-    disabled: bool | None = None
+    allowedUses: list[str] | None = None
     containers: list[Container] | None = None
+
+
+class IngressPoint(msgspec.Struct):
+    ip: str | None = None
+
+
+class LoadBalancer(msgspec.Struct):
+    ingress: list[IngressPoint] | None = None
 
 
 class PodIP(msgspec.Struct):
@@ -59,9 +73,11 @@ class Status(msgspec.Struct):
     podIP: str | None = None
     podIPs: list[PodIP] | None = None
     addresses: list[TypedAddress] | None = None
+    loadBalancer: LoadBalancer | None = None
 
 
 class Object(msgspec.Struct):
+    apiVersion: str = ""
     kind: str = ""
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     spec: Spec = msgspec.field(default_factory=Spec)
@@ -71,125 +87,236 @@ class Object(msgspec.Struct):
 
 class _ObjectList(msgspec.Struct):
     items: list[Object]
-    kind: str = ""
+    kind: str | None = None
+    apiVersion: str | None = None
 
 
 class _RawList(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
+    kind: str | None = None
+    apiVersion: str | None = None
 
 
 class _Kind(msgspec.Struct):
-    kind: str = ""
+    apiVersion: str | None = None
+    kind: str | None = None
 
 
-KINDS = frozenset({"Node", "Pod", "Namespace", "Service", "ServiceCIDR", "IPPool", "ConfigMap"})
+CORE = frozenset({"Node", "Pod", "Namespace", "Service", "ConfigMap"})
+GROUPS = {"ServiceCIDR": ("networking.k8s.io/",), "IPPool": ("crd.projectcalico.org/", "projectcalico.org/")}
+"""Kind to the API groups that are meant: others have a Service or an IPPool of their own."""
 
 _list_decoder = msgspec.json.Decoder(_ObjectList)
 _raw_list_decoder = msgspec.json.Decoder(_RawList)
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _object_decoder = msgspec.json.Decoder(Object)
 
+_BETWEEN = re.compile(rb"(?<=\})[ \t]*\r?\n\s*(?=\{)")
+"""Between two objects that were written one after the other; no string and no valid object has this in it."""
+
+
+def wanted(version: str | None, kind: str | None) -> bool:
+    """Whether an object of this kind tells something about the cluster; without a version the kind is believed."""
+    if not version or version == "v1":
+        return kind in CORE or kind in GROUPS
+    return version.startswith(GROUPS.get(kind or "", ()))
+
+
+class Origin(Protocol):
+    """Tells where an object's values stand."""
+
+    def at(self, *path: str | int) -> Position: ...
+
+
+@dataclass(frozen=True)
+class _JsonFile:
+    name: str
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def source(self) -> SourceFile:
+        return SourceFile(self.name, self.content.decode("utf-8-sig", "replace"))
+
 
 @dataclass(frozen=True, slots=True)
-class ObjectFile:
-    """One decoded file; ``content`` stays at hand to find the place of a value that turns out wrong."""
+class JsonItem:
+    """The ``index``-th item of the List in ``file`` from byte ``start`` on, or the single object there."""
 
-    name: str
-    content: bytes
-    objects: tuple[Object, ...]
+    file: _JsonFile
+    start: int
+    end: int
+    index: int | None
 
-    def find(self, owner: str, value: str) -> Position:
-        """The first place of ``value`` after the first place of ``owner``; the file's start where it is not found."""
-        text = self.content.decode("utf-8", errors="replace")
-        owner, value = (json.dumps(word)[1:-1] if word not in text else word for word in (owner, value))
-        start = max(0, text.find(f'"{owner}"'), text.find(f" {owner}\n"))
-        index = text.find(value, start)
-        if index < 0:
-            index = max(0, text.find(value))
-        source = SourceFile(self.name, text)
-        return Position(source, text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index), len(value))
+    def at(self, *path: str | int) -> Position:
+        """Looked for only when asked for: an object with an error is the exception."""
+        first, last = self._extent()
+        text = self.file.content[first:last].decode("utf-8", "replace")
+        before = self.file.content[:first].decode("utf-8-sig", "replace")
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+        source = SourceFile(self.file.name, text)
+        document = parse_json(source)
+        place = document.at(*path) if document is not None else Position(source, 1, 1)
+        shift = column if place.line == 1 else 0
+        return Position(self.file.source, line + place.line, place.column + shift, place.length)
+
+    def _extent(self) -> tuple[int, int]:
+        if self.index is None:
+            return self.start, self.end
+        chunk = self.file.content[self.start : self.end]
+        first = after = 0
+        for raw in (_raw_list_decoder.decode(chunk).items or ())[: self.index + 1]:
+            # Items stand in order and nothing but commas between them, so the next occurrence is the item itself.
+            first = chunk.find(bytes(raw), after)
+            after = first + len(bytes(raw))
+        return self.start + first, self.start + after
 
 
-def load_objects(path: Path, found: Collector) -> ObjectFile | None:
-    """The objects of a file whose kind matters; None after reporting what is wrong with the file."""
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An object and where it was found."""
+
+    object: Object
+    origin: Origin
+
+
+def load_objects(path: Path, found: Collector) -> tuple[Located, ...]:
+    """The objects of a file whose kind matters; what is wrong with the file is reported."""
     content = read_bytes(path, found, CLUSTER_LIMIT)
     if content is None:
-        return None
-    name = str(path)
-    if content.lstrip()[:1] in (b"{", b"["):
-        try:
-            return ObjectFile(name, content, tuple(o for o in _decode_json(content) if o.kind in KINDS))
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            _report(name, content, str(problem), found)
-            return None
-    source = decode(name, content, found)
+        return ()
+    if _first(content) in (b"{", b"["):
+        return _from_json(_JsonFile(shown(path), content), found)
+    if len(content) > YAML_LIMIT:
+        hint = "export with 'kubectl get ... -o json', which is read a hundred times faster"
+        message = f"{shown(path)} is not JSON, and too large for YAML: more than {YAML_LIMIT // 1024**2} MiB"
+        found.error("too-large", message, None, hint=hint)
+        return ()
+    source = decode(shown(path), content, found)
     if source is None:
-        return None
-    objects: list[Object] = []
-    for document in parse_yaml(source, found):
-        objects += _from_yaml(document, found)
-    return ObjectFile(name, content, tuple(objects))
+        return ()
+    return tuple(item for document in parse_yaml(source, found) for item in _from_yaml(document, found))
 
 
-def _decode_json(content: bytes) -> Iterator[Object]:
+def _first(content: bytes) -> bytes:
+    """The first byte that is no space; of the first kilobyte, as the rest may be large."""
+    return content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _from_json(file: _JsonFile, found: Collector) -> tuple[Located, ...]:
+    content = file.content
+    start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    cuts = [match.end() for match in _BETWEEN.finditer(content)] if b"\n{" in content else []
+    located: list[Located] = []
+    for first, last in zip([start, *cuts], [*cuts, len(content)], strict=True):
+        try:
+            located += _decode(file, first, last, found)
+        except UnicodeDecodeError:
+            decode(file.name, content, found)
+        except (msgspec.DecodeError, RecursionError) as problem:
+            _report_syntax(file, first, str(problem), found)
+    return tuple(located)
+
+
+def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> list[Located]:
+    content = file.content if (start, end) == (0, len(file.content)) else file.content[start:end]
     try:
-        return iter(_list_decoder.decode(content).items)
+        decoded = _list_decoder.decode(content)
     except msgspec.ValidationError:
         # A foreign kind, or a single object: look at each item's kind before its fields.
-        return _decode_items(content)
+        return list(_decode_each(content, file, start, end, found))
+    of_items = _kind_of_items(decoded.kind)
+    located: list[Located] = []
+    for index, item in enumerate(decoded.items):
+        item.kind = item.kind or of_items
+        if wanted(item.apiVersion, item.kind):
+            located.append(Located(item, JsonItem(file, start, end, index)))
+    return located
 
 
-def _decode_items(content: bytes) -> Iterator[Object]:
-    items = _raw_list_decoder.decode(content).items
-    if items is None:
-        if _kind_decoder.decode(content).kind in KINDS:
-            yield _object_decoder.decode(content)
+def _kind_of_items(kind: object) -> str:
+    """The raw API leaves kind and apiVersion out of the items of a NodeList."""
+    return kind.removesuffix("List") if isinstance(kind, str) else ""
+
+
+def _decode_each(content: bytes, file: _JsonFile, start: int, end: int, found: Collector) -> Iterator[Located]:
+    try:
+        decoded = _raw_list_decoder.decode(content)
+    except msgspec.ValidationError:
+        found.error(
+            "not-an-object",
+            "this must be a Kubernetes object or a List of them",
+            JsonItem(file, start, end, None).at(),
+            hint="export with 'kubectl get ... -o json'",
+        )
         return
-    for index, item in enumerate(items):
-        if _kind_decoder.decode(item).kind in KINDS:
-            try:
-                yield _object_decoder.decode(item)
-            except msgspec.ValidationError as problem:
-                raise msgspec.ValidationError(str(problem).replace("`$", f"`$.items[{index}]")) from None
+    items = decoded.items
+    several = [(None, content)] if items is None else [(index, bytes(item)) for index, item in enumerate(items)]
+    of_items = _kind_of_items(decoded.kind)
+    for index, item in several:
+        origin = JsonItem(file, start, end, index)
+        try:
+            kind = _kind_decoder.decode(item)
+            if wanted(kind.apiVersion, kind.kind or of_items):
+                located = _object_decoder.decode(item)
+                located.kind = located.kind or of_items
+                yield Located(located, origin)
+        except msgspec.ValidationError as problem:
+            _report_object(str(problem), origin, found)
 
 
-def _from_yaml(document: Document, found: Collector) -> Iterator[Object]:
+def _from_yaml(document: Document, found: Collector, of_list: str = "") -> Iterator[Located]:
     data = document.data
     if not isinstance(data, dict):
-        found.error("not-an-object", "a Kubernetes object must be a mapping", document.at())
+        found.error("not-an-object", "this must be a Kubernetes object or a List of them", document.at())
         return
     items = data.get("items")
     if isinstance(items, list):
         for index, item in enumerate(items):
-            yield from _from_yaml(document.part(item, "items", index), found)
-    elif data.get("kind") in KINDS:
+            yield from _from_yaml(document.part(item, "items", index), found, _kind_of_items(data.get("kind")))
+        return
+    if not data.get("kind"):
+        data = {**data, "kind": of_list}
+    if wanted(*(value if isinstance(value := data.get(key), str) else "" for key in ("apiVersion", "kind"))):
         try:
-            yield msgspec.convert({key: value for key, value in data.items() if value is not None}, Object)
+            yield Located(msgspec.convert(data, Object), document)
         except msgspec.ValidationError as problem:
-            message, path = _split(str(problem))
-            found.error("bad-cluster-object", message, document.at(*path))
+            _report_object(str(problem), document, found)
 
 
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
+_TYPES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
 
 
-def _split(problem: str) -> tuple[str, tuple[str | int, ...]]:
-    """msgspec's message without its path, and the path."""
+def _report_object(problem: str, origin: Origin, found: Collector) -> None:
+    """msgspec's message, which ends in the value's path, in our words."""
     message, _, path = problem.partition(" - at `$")
     steps = tuple(int(index) if index else key for key, index in _STEP.findall(path))
-    return message.replace("`", "'"), steps
+    types = re.fullmatch(r"Expected `(\w+)[^`]*`, got `(\w+)[^`]*`", message)
+    if types is not None:
+        wanted_type, given = (_TYPES.get(name, name) for name in types.groups())
+        # msgspec does not say which entry of a mapping it is.
+        message = f"must {'have values that are' if path.endswith('[...]`') else 'be'} {wanted_type}, not {given}"
+    name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    hint = "no API server writes this: export the cluster again with 'kubectl get ... -o json'"
+    found.error("bad-cluster-object", f"{name or 'the object'} {message}", origin.at(*steps), hint=hint)
 
 
-def _report(name: str, content: bytes, problem: str, found: Collector) -> None:
-    message, path = _split(problem)
-    source = decode(name, content, found)
-    if source is None:
-        return
-    quiet = Collector()
-    documents = parse_yaml(source, quiet)
-    if path and documents:
-        found.error("bad-cluster-object", message, documents[0].at(*path))
-    elif quiet.found:
-        found.error("json-syntax", f"this is not JSON: {printable(message)}", quiet.found[0].position)
-    else:
-        found.error("json-syntax", f"this is not JSON: {printable(message)}", Position(source, 1, 1))
+def _report_syntax(file: _JsonFile, start: int, problem: str, found: Collector) -> None:
+    offset = re.search(r" \(byte (\d+)\)", problem)
+    message = problem[: offset.start()].removeprefix("JSON is malformed: ") if offset else problem
+    message = "it ends too early" if "truncated" in problem else message
+    end = start + int(offset[1]) if offset else len(file.content)
+    if "recursion" in problem:
+        message, end = "nested too deeply", start
+    before = file.content[:end].decode("utf-8-sig", "replace")
+    where = Position(file.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
+    hint = "the file is cut off: export it again" if "truncated" in problem else ""
+    found.error("json-syntax", f"this is not JSON: {message}", where, hint=hint)

@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import yaml
 
 from egress_compiler.diagnostics import Collector, Related, quoted
-from egress_compiler.document import Document, Path, Place, Plain
+from egress_compiler.document import Document, Mark, Path, Plain, Spot
+from egress_compiler.load.json_text import parse_json
 from egress_compiler.source import Position, SourceFile
 
 MAX_DEPTH = 64
 MAX_ALIASED_VALUES = 1_000
 """How many values the aliases of one document may add: enough for a shared label block, not for a bomb."""
+MAX_VALUES = 1_000_000
+"""Of one file: some 10,000 policies as kubectl exports them; a million take some seconds."""
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})\Z")
 _ODD_INT = re.compile(r"[-+]?(0[0-9_]+|0o[0-7]+|0x[0-9a-fA-F_]+|0b[01_]+|[1-9][0-9]*_[0-9_]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-_TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
-_FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})
+_TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"})
+_FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"})
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_WORDS: dict[str, Plain] = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False) | dict.fromkeys(_NULL, None)
+"""What the YAML 1.1 of kubectl takes for something else than text."""
+_MAYBE_NUMBER = frozenset("+-.0123456789")
+
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""Control characters, line ends that editors do not count, byte order marks inside the text."""
+
+_CONFLICT = re.compile(r"^<{7} .*$", re.MULTILINE)
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -32,8 +44,16 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def parse_yaml(source: SourceFile, found: Collector) -> tuple[Document, ...]:
     """The documents of a file, empty ones left out; each problem goes to ``found``.
 
-    After a syntax error the documents before it are returned.
+    JSON is read as such, with its own escapes.  After a syntax error the documents before it are returned.
     """
+    odd = _FORBIDDEN.search(source.text)
+    if odd is not None:
+        _refuse_character(source, odd, found)
+        return ()
+    if source.text.lstrip()[:1] in ("{", "["):
+        document = parse_json(source)
+        if document is not None:
+            return (document,)
     documents: list[Document] = []
     builder = _Builder(source, found)
     try:
@@ -43,18 +63,63 @@ def parse_yaml(source: SourceFile, found: Collector) -> tuple[Document, ...]:
                 document = builder.document(events)
                 if document is not None:
                     documents.append(document)
-    except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        where = Position(source, mark.line + 1, mark.column + 1) if mark else None
-        message = f"this is not YAML: {problem.problem or 'cannot be parsed'}"
-        found.error("yaml-syntax", f"{message} {problem.context or ''}".strip(), where)
-    except yaml.reader.ReaderError as problem:
-        before = source.text[: problem.position]
-        where = Position(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        found.error("yaml-character", "a control character that YAML does not allow", where)
+    except yaml.YAMLError as problem:
+        _report_syntax(source, problem, found)
     except _Refused:
         pass
     return tuple(documents)
+
+
+def _refuse_character(source: SourceFile, odd: re.Match[str], found: Collector) -> None:
+    before, character = source.text[: odd.start()], odd[0]
+    where = Position(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
+    hint = {
+        "\x00": "is it a UTF-16 or a binary file? Save it as UTF-8",
+        "\ufeff": "it marks the start of a file; were two files joined? Delete it",
+    }.get(character, "delete it, or write it as an escape in double quotes")
+    name = "a byte order mark" if character == "\ufeff" else f"the character U+{ord(character):04X}"
+    found.error("yaml-character", f"{name} is not allowed here", where, hint=hint)
+
+
+_SYNTAX_HINTS = {
+    "found character that cannot start any token": "put values that start with @, ` or % in quotes",
+    "mapping values are not allowed in this context": "a colon too many, or wrong indentation; put values that have "
+    "': ' in them in quotes",
+    "could not find expected ':'": "a key lacks its colon, or the line before it lacks its closing quote or bracket",
+    "did not find expected key": "check the indentation of this line and of the one before it",
+    "did not find expected '-' indicator": "check the indentation: every item of a list starts with '-' in one column",
+    "did not find expected <document start>": "separate two documents with a line '---'",
+    "did not find expected ',' or ']'": "the list in brackets is not closed, or lacks a comma",
+    "did not find expected ',' or '}'": "the mapping in braces is not closed, or lacks a comma",
+}
+
+
+def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector) -> None:
+    found.missing("documents")
+    language = "JSON" if source.text.lstrip()[:1] in ("{", "[") else "YAML"
+    if not isinstance(problem, yaml.MarkedYAMLError):
+        found.error("yaml-syntax", f"this is not {language}", Position(source, 1, 1))
+        return
+    conflict = _CONFLICT.search(source.text)
+    if conflict is not None:
+        where = Position(source, source.text.count("\n", 0, conflict.start()) + 1, 1, len(conflict[0]))
+        hint = "resolve it; for a lock file take either side and compile again"
+        found.error("merge-conflict", "an unresolved merge conflict", where, hint=hint)
+        return
+    what = str(problem.problem or "cannot be parsed")
+    mark = problem.problem_mark or problem.context_mark
+    if what == "found unexpected end of stream" and problem.context_mark:
+        mark, what = problem.context_mark, "the quote that opens here is not closed"
+    where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source, 1, 1)
+    related: tuple[Related, ...] = ()
+    if problem.context and problem.context_mark and problem.context_mark.line != where.line - 1:
+        start = Position(source, problem.context_mark.line + 1, problem.context_mark.column + 1)
+        related = (Related(str(problem.context), start),)
+    message = f"this is not {language}: {what}"
+    hint = _SYNTAX_HINTS.get(what, "")
+    if "\t" in source.line(where.line)[: where.column]:
+        hint = "indent with spaces, not with tabs"
+    found.error("yaml-syntax", message, where, hint=hint, related=related)
 
 
 class _Refused(Exception):
@@ -67,115 +132,162 @@ class _Builder:
     def __init__(self, source: SourceFile, found: Collector) -> None:
         self._source = source
         self._found = found
-        self._places: dict[Path, Place] = {}
-        self._anchors: dict[str, tuple[Plain, int]] = {}
+        self._anchors: dict[str, tuple[Plain, Spot, int]] = {}
+        self._faults: set[Path] = set()
+        self._path: list[str | int] = []
         self._aliased = 0
         self._count = 0
 
-    def document(self, events: Iterator[yaml.Event]) -> Document | None:
-        self._places, self._anchors, self._aliased, self._count = {}, {}, 0, 0
-        first = next(events)
-        data = self._value(first, events, (), None)
-        if data is None:
+    def document(self, events: Iterator[Any]) -> Document | None:
+        self._anchors, self._faults, self._aliased = {}, set(), 0
+        data, spot = self._value(next(events), events, None)
+        if data is None and not self._faults:
             return None
-        return Document(self._source, data, self._places)
+        return Document(self._source, data, spot, frozenset(self._faults))
 
-    def _position(self, event: yaml.Event) -> Position:
+    def _position(self, event: Any) -> Position:
         start, end = event.start_mark, event.end_mark
-        if start is None or end is None:
-            return Position(self._source, 1, 1)
         length = end.column - start.column if end.line == start.line else 1
         return Position(self._source, start.line + 1, start.column + 1, max(1, length))
 
-    def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: Path, key: Position | None) -> Plain:
-        position = self._position(event)
-        self._places[path] = Place(position, key)
+    def _refuse(self, code: str, message: str, event: Any, hint: str = "") -> None:
+        """Reports the value at hand; what follows from it is not reported again."""
+        self._found.error(code, message, self._position(event), hint=hint)
+        self._faults.add(tuple(self._path))
+
+    def _stop(self, code: str, message: str, event: Any, hint: str = "") -> NoReturn:
+        """The same where no sense can be made of the rest of the file."""
+        self._refuse(code, message, event, hint)
+        self._found.missing("documents")
+        raise _Refused
+
+    def _value(self, event: Any, events: Iterator[Any], key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
         self._count += 1
+        if self._count > MAX_VALUES:
+            self._stop("too-large", f"the file has more than {MAX_VALUES:,} values", event, "split it")
+        start, end = _mark(event.start_mark), _mark(event.end_mark)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, position)
+            return self._alias(event, start, end, key)
         before = self._count
-        self._check_tag(event, position)
-        if len(path) > MAX_DEPTH:
-            self._found.error("yaml-depth", f"nested deeper than {MAX_DEPTH} levels", position)
-            raise _Refused
+        if event.tag is not None and event.tag != "!":
+            self._refuse_tag(event)
         if isinstance(event, yaml.ScalarEvent):
-            data: Plain = self._scalar(event, position)
+            data, spot = self._scalar(event), Spot(start, end, key)
+        elif len(self._path) >= MAX_DEPTH:
+            self._stop("yaml-depth", f"nested deeper than {MAX_DEPTH} levels", event, "no object of Kubernetes is")
         elif isinstance(event, yaml.SequenceStartEvent):
-            data = self._sequence(events, path)
+            data, spot = self._sequence(events, start, key)
         else:
-            data = self._mapping(events, path)
-        anchor = getattr(event, "anchor", None)
-        if anchor is not None:
-            self._anchors[anchor] = (data, self._count - before + 1)
-        return data
+            data, spot = self._mapping(events, start, key)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (data, spot, self._count - before + 1)
+        return data, spot
 
-    def _alias(self, event: yaml.AliasEvent, position: Position) -> Plain:
-        name = event.anchor or ""
-        if name not in self._anchors:
-            self._found.error("yaml-alias", f"the alias {quoted('*' + name)} has no anchor before it", position)
-            return None
-        data, weight = self._anchors[name]
+    def _refuse_tag(self, event: Any) -> None:
+        written = event.tag.replace("tag:yaml.org,2002:", "!!")
+        self._refuse("yaml-tag", f"the tag {quoted(written)} has no meaning here", event, "leave it out")
+
+    def _alias(self, event: Any, start: Mark, end: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
+        if event.anchor not in self._anchors:
+            self._refuse("yaml-alias", f"the alias {quoted('*' + event.anchor)} has no anchor before it", event)
+            return None, Spot(start, end, key)
+        data, anchored, weight = self._anchors[event.anchor]
         self._aliased += weight
-        self._count += weight
         if self._aliased > MAX_ALIASED_VALUES:
-            self._found.error(
-                "yaml-alias",
-                f"aliases expand to more than {MAX_ALIASED_VALUES} values",
-                position,
-                hint="write them out",
-            )
-            raise _Refused
-        return data
+            message = f"the aliases of this document expand to more than {MAX_ALIASED_VALUES:,} values"
+            self._stop("yaml-alias", message, event, "write the values out")
+        self._count += weight
+        return data, Spot(start, end, key, anchored.inside)
 
-    def _check_tag(self, event: yaml.Event, position: Position) -> None:
-        tag = getattr(event, "tag", None)
-        if tag is not None and tag != "!":
-            self._found.error("yaml-tag", f"the tag {quoted(tag)} has no meaning here", position, hint="leave it out")
-
-    def _sequence(self, events: Iterator[yaml.Event], path: Path) -> Plain:
+    def _sequence(self, events: Iterator[Any], start: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
         items: list[Plain] = []
+        spots: list[Spot] = []
+        path = self._path
+        path.append(0)
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
-            items.append(self._value(event, events, (*path, len(items)), None))
-        return items
+            path[-1] = len(items)
+            data, spot = self._value(event, events, None)
+            items.append(data)
+            spots.append(spot)
+        path.pop()
+        return items, Spot(start, _mark(event.end_mark), key, spots)
 
-    def _mapping(self, events: Iterator[yaml.Event], path: Path) -> Plain:
+    def _mapping(self, events: Iterator[Any], start: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
         entries: dict[str, Plain] = {}
-        keys: dict[str, Position] = {}
+        spots: dict[str, Spot] = {}
+        path = self._path
+        path.append("")
         while not isinstance(event := next(events), yaml.MappingEndEvent):
-            where = self._position(event)
-            if not isinstance(event, yaml.ScalarEvent):
-                self._found.error("yaml-key", "a key must be a plain string", where)
-                raise _Refused
-            name = event.value
-            if name == "<<" and not event.style:
-                self._found.error("yaml-merge", "merge keys have no meaning here", where, hint="write the fields out")
-            if name in keys:
-                first = (Related("first defined here", keys[name]),)
-                self._found.error("duplicate-key", f"the key {quoted(name)} stands twice", where, related=first)
-            keys.setdefault(name, where)
-            entries[name] = self._value(next(events), events, (*path, name), where)
-        return entries
+            name = self._key(event)
+            marks = (_mark(event.start_mark), _mark(event.end_mark))
+            path[-1] = name
+            merged = name == "<<" and not event.style
+            if name in entries and not merged:
+                first = Related("first defined here", self._at(spots[name].key))
+                message = f"the key {quoted(name)} stands twice in one mapping"
+                self._found.error("duplicate-key", message, self._at(marks), hint="keep one of them", related=(first,))
+                self._faults.add(tuple(path))
+            data, spot = self._value(next(events), events, marks)
+            if merged:
+                # What it would have merged in is missing now: nothing more is said about this mapping.
+                self._found.error(
+                    "yaml-merge", "merge keys have no meaning here", self._at(marks), hint="write the fields out"
+                )
+                self._faults.add(tuple(path[:-1]))
+                continue
+            entries[name] = data
+            spots[name] = spot
+        path.pop()
+        return entries, Spot(start, _mark(event.end_mark), key, spots)
 
-    def _scalar(self, event: yaml.ScalarEvent, position: Position) -> Plain:
+    def _key(self, event: Any) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            self._stop(
+                "yaml-key",
+                "a key must be a plain string",
+                event,
+                "does a value start with {, [, * or &? Put it in quotes",
+            )
+        name: str = event.value
+        if name in _WORDS and not event.style:
+            hint = f'put it in quotes: "{name}"' if name else "write the key before the colon"
+            self._found.error(
+                "yaml-key", f"the key {quoted(name)} is read as {_read_as(name)}", self._position(event), hint=hint
+            )
+            self._faults.add((*self._path[:-1], name))
+        if event.tag is not None and event.tag != "!":
+            self._refuse_tag(event)
+        return name
+
+    def _at(self, marks: tuple[Mark, Mark] | None) -> Position:
+        start, end = marks or (Mark(0, 0), Mark(0, 0))
+        length = end.column - start.column if end.line == start.line else 1
+        return Position(self._source, start.line + 1, start.column + 1, max(1, length))
+
+    def _scalar(self, event: Any) -> Plain:
         text: str = event.value
         if event.style or event.tag == "!":
             return text
-        if text in _NULL:
-            return None
-        if text in _TRUE:
-            return True
-        if text in _FALSE:
-            return False
-        if _INT.match(text) and len(text) <= 40:
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[0] not in _MAYBE_NUMBER:
+            return text
+        if _INT.match(text):
             return int(text)
         if _ODD_INT.match(text):
-            self._found.error(
+            self._refuse(
                 "yaml-number",
                 f"{quoted(text)} reads as different numbers in different YAML versions",
-                position,
-                hint=f'write a plain decimal number, or "{text}" in quotes where text is meant',
+                event,
+                f'write a plain decimal number, or "{text}" in quotes where text is meant',
             )
-            return 0
-        if _FLOAT.match(text):
-            return float(text)
-        return text
+            return text
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.match(text) else text
+
+
+def _read_as(word: str) -> str:
+    return {True: "true", False: "false"}.get(bool(_WORDS[word]), "") if _WORDS[word] is not None else "null"
+
+
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line, mark.column)

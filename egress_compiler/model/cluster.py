@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from egress_compiler.net import FAMILIES, Address, Family, Interval, Intervals
 
@@ -53,7 +53,11 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Every tuple is sorted by name.  The CIDRs are what was found of each source, empty where nothing was."""
+    """Every tuple is sorted by name.  The CIDRs are what was found of each source, empty where nothing was.
+
+    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what
+    Services have outside the cluster: of load balancers, and externalIPs.
+    """
 
     nodes: tuple[Node, ...]
     pods: tuple[Pod, ...]
@@ -62,6 +66,8 @@ class Cluster:
     service_addresses: Mapping[Address, str]
     service_cidrs: Mapping[Family, Intervals]
     calico_pools: Mapping[Family, Intervals]
+    control_plane_pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    external_addresses: Mapping[Address, str] = field(default_factory=dict)
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -86,9 +86,15 @@ class ClusterInfo:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policy objects of a run, each list sorted; ``refused_gateways`` had errors and are named nowhere else."""
+    """All policy objects of a run, each list sorted.
+
+    ``refused_gateways`` had errors, and ``broken`` policies too: only what is right in them can be checked further.
+    ``incomplete``: some document could not be read, so what is named and not there may be in it.
+    """
 
     gateways: tuple[Gateway, ...]
     policies: tuple[Policy, ...]
     cluster_info: ClusterInfo
     refused_gateways: frozenset[str] = frozenset()
+    broken: tuple[Policy, ...] = ()
+    incomplete: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from egress_compiler.document import Document
 from egress_compiler.net import Family, Interval, Intervals, cidr, parse_address
 
 
@@ -35,6 +36,8 @@ class VrrpSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places."""
+
     interface: str = "eth0"
     uplink_mtu: int = 1500
     endpoint_slice_size: int = 100
@@ -42,11 +45,14 @@ class Settings:
     pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     vrrp: VrrpSettings = field(default_factory=VrrpSettings)
+    uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    document: Document | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """How one node reaches the outside: device and MTU in bytes."""
+    """How one node reaches the outside: device, MTU in bytes, and the device's subnets, empty where unknown."""
 
     interface: str
     mtu: int
+    cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})

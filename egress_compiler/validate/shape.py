@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
-from referencing import Registry, Resource
 
-from egress_compiler.diagnostics import Collector, nearest, quoted
-from egress_compiler.document import Document, Plain
+from egress_compiler.diagnostics import Collector, listing, nearest, quoted
+from egress_compiler.document import Document, Path, Plain
+from egress_compiler.validate.fast import anchored
+from egress_compiler.validate.schemas import fast_check, slow_check
+
+MAX_REPORTED = 200
+"""Shape errors of one document: who has more has given the wrong file."""
 
 _TYPE_NAMES = {
     "object": "a mapping",
@@ -24,21 +25,48 @@ _TYPE_NAMES = {
     "boolean": "true or false",
     "number": "a number",
 }
+_ELSEWHERE = {
+    "namespaceSelector": "only the appliedTo of an EgressClusterPolicy has it; an EgressPolicy stays in its namespace",
+}
+"""Known words in wrong places: what to say instead of the nearest known field."""
 
 
-def schema_text(name: str) -> str:
-    """The text of ``schemas/NAME.json``, from the installed package or from the source tree."""
-    packaged = files("egress_compiler") / "schemas" / f"{name}.json"
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parents[2] / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+def check_shape(document: Document, schema: str, found: Collector) -> Document:
+    """The document without what its schema does not allow, each deviation reported to ``found``.
+
+    Null entries are left out, wrong list items become None, and ``faults`` says what was wrong.
+    """
+    if fast_check(schema)(document.data):
+        return document.with_data(without_faults(document.data, document.faults))
+    reporter = _Reporter(document, found)
+    for error in islice(_leaves(slow_check(schema).iter_errors(document.data)), MAX_REPORTED):
+        reporter.report(error)
+    faults = document.faults | reporter.faults
+    return document.with_data(without_faults(document.data, faults), faults)
 
 
-@cache
-def _validator(name: str) -> Draft202012Validator:
-    common = Resource.from_contents(json.loads(schema_text("common")))
-    registry: Registry[Any] = Registry().with_resource("common.json", common)
-    return Draft202012Validator(json.loads(schema_text(name)), registry=registry)
+def without_faults(data: Plain, faults: Iterable[Path]) -> Plain:
+    """``data`` without the values at ``faults``, and without the null entries of mappings."""
+    by_step: dict[str | int, list[Path]] = {}
+    for fault in faults:
+        if fault:
+            by_step.setdefault(fault[0], []).append(fault[1:])
+    if isinstance(data, dict):
+        return {
+            key: without_faults(value, by_step[key]) if key in by_step else without_nulls(value)
+            for key, value in data.items()
+            if value is not None and () not in by_step.get(key, ())
+        }
+    if isinstance(data, list):
+        return [
+            None
+            if () in by_step.get(index, ())
+            else without_faults(item, by_step[index])
+            if index in by_step
+            else without_nulls(item)
+            for index, item in enumerate(data)
+        ]
+    return data
 
 
 def without_nulls(data: Plain) -> Plain:
@@ -50,15 +78,6 @@ def without_nulls(data: Plain) -> Plain:
     return data
 
 
-def check_shape(document: Document, schema: str, found: Collector) -> bool:
-    """Whether ``document`` has the shape of ``schema``; each deviation is reported to ``found``."""
-    good = True
-    for error in _leaves(_validator(schema).iter_errors(document.data)):
-        good = False
-        _report(error, document, found)
-    return good
-
-
 def _leaves(errors: Iterable[ValidationError]) -> Iterable[ValidationError]:
     for error in errors:
         if error.context:
@@ -67,53 +86,117 @@ def _leaves(errors: Iterable[ValidationError]) -> Iterable[ValidationError]:
             yield error
 
 
-def _report(error: ValidationError, document: Document, found: Collector) -> None:
-    path = tuple(error.absolute_path)
-    where, value = document.at(*path), error.instance
-    rule: Any = error.validator_value
-    schema: Any = error.schema
-    name = _spelled(path)
-    match error.validator:
-        case "additionalProperties" if isinstance(value, dict):
-            known = schema.get("properties", {})
+class _Reporter:
+    """Tells each fault once: of several rules that a value breaks the first one is named."""
+
+    def __init__(self, document: Document, found: Collector) -> None:
+        self._document = document
+        self._found = found
+        self.faults: set[Path] = set()
+
+    def report(self, error: ValidationError) -> None:
+        path: Path = tuple(error.absolute_path)
+        value: Any = error.instance
+        if error.validator == "additionalProperties" and isinstance(value, dict):
+            known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
             for key in value:
                 if key not in known:
-                    hint = nearest(key, known) or f"known here: {', '.join(sorted(known))}"
-                    message = f"unknown field {quoted(key)}" + (f" in {name}" if path else "")
-                    found.error("unknown-field", message, document.key_at(*path, key), hint=hint)
-        case "required" if isinstance(value, dict):
-            for key in rule:
-                if key not in value:
-                    found.error("missing-field", f"{name or 'the document'} has no {quoted(key)}", where)
-        case "type":
-            wanted = _TYPE_NAMES.get(str(rule), str(rule))
-            hint = ""
-            if rule == "string" and isinstance(value, (bool, int, float)):
-                hint = f'put it in quotes: "{_as_written(value, document, path)}"'
-            found.error("wrong-type", f"{name} must be {wanted}, not {_described(value)}", where, hint=hint)
-        case "enum":
-            hint = nearest(str(value), map(str, rule)) if isinstance(value, str) else ""
-            options = ", ".join(repr(option) if option == "" else str(option) for option in rule)
-            found.error("wrong-value", f"{name} must be one of {options}, not {_described(value)}", where, hint=hint)
-        case "const":
-            found.error("wrong-value", f"{name} must be {rule}, not {_described(value)}", where)
-        case "minimum" | "maximum" | "multipleOf" | "minLength" | "maxLength":
-            found.error("out-of-range", f"{name} is out of range: {_bounds(schema)}", where)
-        case "pattern":
-            what = schema.get("description", f"must match {rule}")
-            at = document.key_at(*path, str(value)) if error.parent is not None else where
-            found.error("bad-name", f"{quoted(str(value))} is not possible as {name}", at, hint=what)
-        case _:
-            found.error("wrong-shape", f"{name}: {error.message}", where)
+                    self._unknown_field(path, key, known)
+        elif error.validator == "required":
+            self._missing_field(path, str(error.validator_value), error.schema)
+        elif "propertyNames" in error.absolute_schema_path:
+            key_path = (*path, str(value))
+            if self._new(key_path):
+                self._bad_text(error, f"a key of {_spelled(path)}", self._document.key_at(*key_path))
+        elif self._new(path):
+            self._wrong_value(error, path)
+
+    def _new(self, path: Path) -> bool:
+        if path in self.faults or self._document.faulty(*path):
+            return False
+        self.faults.add(path)
+        return True
+
+    def _unknown_field(self, path: Path, key: str, known: Iterable[str]) -> None:
+        if self._new((*path, key)):
+            hint = _ELSEWHERE.get(key) or nearest(key, known) or f"known here: {', '.join(sorted(known))}"
+            message = f"unknown field {quoted(key)}" + (f" in {_spelled(path)}" if path else "")
+            self._found.error("unknown-field", message, self._document.key_at(*path, key), hint=hint)
+
+    def _missing_field(self, path: Path, key: str, schema: Any) -> None:
+        mapping: Any = self._document.data
+        for step in path:
+            mapping = mapping[step]
+        properties = schema.get("properties", {})
+        guesses = {nearest(name, properties) for name in mapping if name not in properties}
+        mistyped = nearest(key, [key]) in guesses
+        if self._new((*path, key)) and not mistyped:
+            message = f"{_spelled(path) or 'the object'} has no {quoted(key)}"
+            self._found.error(
+                "missing-field", message, self._document.key_at(*path), hint=_hint(properties.get(key, {}))
+            )
+
+    def _wrong_value(self, error: ValidationError, path: Path) -> None:
+        where, value, name = self._document.at(*path), error.instance, _spelled(path)
+        rule: Any = error.validator_value
+        match error.validator:
+            case "type":
+                message = f"{name} must be {_TYPE_NAMES.get(str(rule), str(rule))}, not {_described(value)}"
+                self._found.error("wrong-type", message, where, hint=self._type_hint(str(rule), value, path))
+            case "enum" | "const":
+                options = rule if error.validator == "enum" else [rule]
+                choice = listing((f'"{o}"' if o == "" else str(o) for o in options), limit=20).replace(" and ", " or ")
+                one_of = "one of " if len(options) > 2 else ""
+                hint = nearest(value, map(str, options)) if isinstance(value, str) else ""
+                self._found.error(
+                    "wrong-value", f"{name} must be {one_of}{choice}, not {_described(value)}", where, hint=hint
+                )
+            case "pattern" | "minLength" | "maxLength":
+                self._bad_text(error, name, where)
+            case _:
+                message = f"{name} is {_described(value)}; it must be {_bounds(error.schema)}"
+                self._found.error("out-of-range", message, where)
+
+    def _bad_text(self, error: ValidationError, name: str, where: Any) -> None:
+        schema: Any = error.schema
+        what, value = schema.get("title", "possible"), str(error.instance)
+        if not value:
+            message = f"{name} is empty; it must be {what}"
+        elif error.validator == "maxLength":
+            message = f"{quoted(value, 30)} is too long for {name}"
+        else:
+            message = f"{quoted(value)} is not possible as {name}"
+        rule = _hint(schema)
+        guess = re.sub("[^a-z0-9.-]+", "-", value.lower()).strip("-.")
+        if guess and what.startswith("a DNS-1123") and anchored(schema["pattern"]).search(guess) and guess != value:
+            rule = f"write {quoted(guess)}: {rule}"
+        self._found.error("bad-name", message, where, hint=rule)
+
+    def _type_hint(self, wanted: str, value: object, path: Path) -> str:
+        if wanted == "string" and isinstance(value, (bool, int, float)):
+            return f'put it in quotes: "{self._as_written(value, path)}"'
+        if wanted == "array" and isinstance(value, str):
+            return f"write it as a list: [{quoted(value)[1:-1]}]"
+        if wanted in ("integer", "boolean") and isinstance(value, str):
+            return "leave out the quotes" if self._quoted(path) else ""
+        return ""
+
+    def _as_written(self, value: object, path: Path) -> str:
+        position = self._document.at(*path)
+        line = position.source.line(position.line)
+        return line[position.column - 1 : position.column - 1 + position.length] or str(value)
+
+    def _quoted(self, path: Path) -> bool:
+        return self._as_written("", path)[:1] in ("'", '"')
 
 
-def _as_written(value: object, document: Document, path: tuple[str | int, ...]) -> str:
-    position = document.at(*path)
-    line = position.source.line(position.line)
-    return line[position.column - 1 : position.column - 1 + position.length] or str(value)
+def _hint(schema: Any) -> str:
+    """A schema's description, as a hint is written."""
+    text = str(schema.get("description", "")).rstrip(".")
+    return text if text.startswith("DNS") else text[:1].lower() + text[1:]
 
 
-def _spelled(path: tuple[str | int, ...]) -> str:
+def _spelled(path: Path) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -129,15 +212,13 @@ def _described(value: object) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    return "nothing" if value is None else quoted(str(value))
+    return "nothing" if value is None else quoted(str(value))[1:-1]
 
 
-def _bounds(schema: dict[str, Any]) -> str:
-    words = {
-        "minimum": "at least {}",
-        "maximum": "at most {}",
-        "multipleOf": "a multiple of {}",
-        "minLength": "at least {} characters",
-        "maxLength": "at most {} characters",
-    }
+def _bounds(schema: Any) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        step = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+        return f"from {schema['minimum']} to {schema['maximum']}{step}"
+    words = {"minimum": "at least {}", "maximum": "at most {}", "multipleOf": "a multiple of {}"}
+    words |= {"minItems": "at least {} long", "maxItems": "at most {} long"}
     return ", ".join(text.format(schema[key]) for key, text in words.items() if key in schema)

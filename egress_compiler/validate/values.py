@@ -2,76 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from egress_compiler.diagnostics import Collector
-from egress_compiler.document import Document
+from egress_compiler.diagnostics import Collector, quoted
+from egress_compiler.document import Document, Path
 from egress_compiler.labels import LabelSelector, Requirement
 from egress_compiler.net import (
+    FAMILIES,
     AddressError,
     Family,
     Interval,
     Intervals,
     Span,
+    format_address,
     format_interval,
     parse_address,
     parse_span,
     union,
 )
+from egress_compiler.validate.names import bad_prefix
 
-Item = tuple[str | int, ...]
+
+class Takes(NamedTuple):
+    """Which spellings a field takes, and how that is said."""
+
+    words: str
+    ranges: bool
+    single: bool
 
 
-def address(document: Document, path: Item, text: str, family: Family | None, found: Collector) -> int | None:
-    """The address at ``path``, of ``family`` where one is given; None after reporting."""
+ADDRESSES = Takes("an address, a range or a CIDR", ranges=True, single=True)
+CIDRS = Takes("an address or a CIDR", ranges=False, single=True)
+CIDRS_ONLY = Takes("a CIDR", ranges=False, single=False)
+
+
+def address(document: Document, path: Path, text: str, family: Family, found: Collector) -> int | None:
+    """The address of ``family`` at ``path``; None after reporting."""
     try:
         parsed = parse_address(text)
     except AddressError as problem:
-        found.error("bad-address", str(problem), document.at(*path))
+        hint = "one address is wanted here, no CIDR and no range" if "/" in text or "-" in text else ""
+        found.error("bad-address", _said(text, problem), document.at(*path), hint=hint)
         return None
-    if family is not None and parsed.family != family:
-        found.error("wrong-family", f"{text!r} is not an IPv{family} address", document.at(*path))
+    if parsed.family != family:
+        found.error("wrong-family", f"{quoted(text)} is not an IPv{family} address", document.at(*path))
         return None
     return parsed.value
 
 
-def span(document: Document, path: Item, text: str, found: Collector, *, ranges: bool = True) -> Span | None:
+def span(document: Document, path: Path, text: str, found: Collector, *, takes: Takes = ADDRESSES) -> Span | None:
     """The addresses at ``path``; host bits are cut off with a warning.  None after reporting."""
     try:
-        parsed = parse_span(text, ranges=ranges)
+        parsed = parse_span(text, ranges=takes.ranges)
     except AddressError as problem:
-        what = "an address, a range or a CIDR" if ranges else "an address or a CIDR"
-        found.error("bad-address", str(problem), document.at(*path), hint=f"write {what}")
+        found.error("bad-address", _said(text, problem), document.at(*path), hint=_hint(text, str(problem), takes))
+        return None
+    if parsed.prefix is None and not takes.single:
+        whole = f"{format_address(parsed.family, parsed.interval.first)}/{32 if parsed.family == 4 else 128}"
+        found.error("bad-address", f"{quoted(text)} is not a CIDR", document.at(*path), hint=f"write {whole}")
         return None
     if parsed.host_bits:
         meant = format_interval(parsed.family, parsed.interval)
-        found.warning("host-bits", f"{text!r} has host bits set and is read as {meant}", document.at(*path))
+        message = f"{quoted(text)} has host bits set and is read as {meant}"
+        found.warning("host-bits", message, document.at(*path), hint=f"write {meant}")
     return parsed
 
 
+def _said(text: str, problem: AddressError) -> str:
+    return str(problem) if text.strip() else "this is empty, and must be an address"
+
+
+def _hint(text: str, problem: str, takes: Takes) -> str:
+    """What was probably meant; nothing where ``problem`` says it already."""
+    first, dash, last = text.partition("-")
+    if takes.ranges and dash and "." in first and last.strip().isdigit():
+        return f"write both ends whole: {first.strip()}-{first.rpartition('.')[0]}.{last.strip()}"
+    base, slash, mask = text.partition("/")
+    if slash and mask.count(".") == 3:
+        try:
+            ones = f"{parse_address(mask).value:032b}".rstrip("0")
+        except AddressError:
+            ones = "-"
+        return f"write {base}/{len(ones)}" if set(ones) <= {"1"} else ""
+    if takes.words and (problem.endswith("is not an IP address") or not text.strip()):
+        known = " (names are not looked up)" if any(c.isalpha() for c in text) and ":" not in text else ""
+        return f"write {takes.words}{known}"
+    return ""
+
+
+def texts(values: Sequence[Any]) -> Iterator[tuple[int, str]]:
+    """The items that are strings, with their index; the others were reported."""
+    return ((index, text) for index, text in enumerate(values) if isinstance(text, str))
+
+
 def spans(
-    document: Document, path: Item, texts: Sequence[str], found: Collector, *, ranges: bool = True
+    document: Document, path: Path, values: Sequence[Any], found: Collector, *, takes: Takes = ADDRESSES
 ) -> dict[Family, Intervals]:
     """The list at ``path``, by family and merged; entries with errors are left out."""
     gathered: dict[Family, list[Interval]] = {4: [], 6: []}
-    for index, text in enumerate(texts):
-        parsed = span(document, (*path, index), text, found, ranges=ranges)
+    for index, text in texts(values):
+        parsed = span(document, (*path, index), text, found, takes=takes)
         if parsed is not None:
             gathered[parsed.family].append(parsed.interval)
-    return {family: union(intervals) for family, intervals in gathered.items()}
+    return {family: union(gathered[family]) for family in FAMILIES}
 
 
-def selector(document: Document, path: Item, data: Mapping[str, Any], found: Collector) -> LabelSelector:
+def selector(document: Document, path: Path, data: Mapping[str, Any], found: Collector) -> LabelSelector:
     """The label selector at ``path``; In and NotIn need values, Exists and DoesNotExist must not have any."""
-    requirements = [Requirement(key, "In", frozenset({value})) for key, value in data.get("matchLabels", {}).items()]
+    labels = data.get("matchLabels", {})
+    for key in filter(bad_prefix, labels):
+        _prefix_too_long(key, document.key_at(*path, "matchLabels", key), found)
+    requirements = [Requirement(key, "In", frozenset({value})) for key, value in labels.items()]
     for index, expression in enumerate(data.get("matchExpressions", ())):
-        operator, values = expression["operator"], expression.get("values", [])
-        where = document.at(*path, "matchExpressions", index, "operator")
-        if operator in ("In", "NotIn") and not values:
-            found.error("selector-values", f"{operator} needs at least one entry in values", where)
-        if operator in ("Exists", "DoesNotExist") and values:
-            found.error("selector-values", f"{operator} takes no values", where)
-        requirements.append(Requirement(expression["key"], operator, frozenset(values)))
+        where = (*path, "matchExpressions", index)
+        if not document.faulty(*where):
+            requirements.append(_requirement(document, where, expression, found))
     ordered = sorted(set(requirements), key=lambda r: (r.key, r.operator, sorted(r.values)))
     return LabelSelector(tuple(ordered))
+
+
+def _requirement(document: Document, path: Path, expression: Mapping[str, Any], found: Collector) -> Requirement:
+    key, operator, values = expression["key"], expression["operator"], expression.get("values", [])
+    if bad_prefix(key):
+        _prefix_too_long(key, document.at(*path, "key"), found)
+    if operator in ("In", "NotIn") and not values:
+        hint = f"add values: [...], or use {'Exists' if operator == 'In' else 'DoesNotExist'}"
+        found.error("selector-values", f"{operator} needs values", document.at(*path, "operator"), hint=hint)
+    if operator in ("Exists", "DoesNotExist") and values:
+        hint = f"leave values out, or use {'In' if operator == 'Exists' else 'NotIn'}"
+        found.error("selector-values", f"{operator} takes no values", document.key_at(*path, "values"), hint=hint)
+    return Requirement(key, operator, frozenset(values))
+
+
+def _prefix_too_long(key: str, where: Any, found: Collector) -> None:
+    found.error("bad-name", f"the prefix of the label key {quoted(key, 30)} is longer than 253 characters", where)

@@ -47,7 +47,7 @@ def test_junk_is_an_error_or_nothing(content: bytes, tmp_path: Path) -> None:
 
 def test_a_wrong_type_is_told_with_its_place(tmp_path: Path) -> None:
     _, found = load([node("n1"), node("n2", podCIDRs="10.1.0.0/24")], tmp_path)
-    assert found == ["25: Expected 'array | null', got 'str' [bad-cluster-object]"]
+    assert found == ["25: spec.podCIDRs must be a list, not a string [bad-cluster-object]"]
 
 
 def test_foreign_kinds_are_passed_over_whatever_they_hold(tmp_path: Path) -> None:

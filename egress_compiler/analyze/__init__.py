@@ -1,0 +1,26 @@
+"""What is wrong, or looks wrong, about policies, gateways and cluster together.  Nothing here changes the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egress_compiler.analyze.addresses import check_addresses
+from egress_compiler.analyze.destinations import Reach, check_destinations
+from egress_compiler.analyze.gateways import check_gateways
+from egress_compiler.analyze.overlap import check_overlaps
+from egress_compiler.analyze.selection import check_selection
+from egress_compiler.diagnostics import Collector
+from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.resolve import Resolved
+
+__all__ = ["analyze"]
+
+
+def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
+    """Every finding goes to ``found``; the time grows linearly with pods, policies and addresses."""
+    check_addresses(resolved, settings, uplinks, found)
+    check_gateways(resolved, found)
+    check_selection(resolved, found)
+    reach = Reach(resolved)
+    check_destinations(resolved, reach, found)
+    check_overlaps(resolved, reach, found)

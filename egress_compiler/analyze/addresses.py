@@ -1,0 +1,184 @@
+"""Egress addresses and the tunnel's against the addresses that the cluster uses already."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from egress_compiler.diagnostics import Collector, counted, listing, quoted
+from egress_compiler.model.policy import Gateway
+from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.net import (
+    FAMILIES,
+    Address,
+    Family,
+    Interval,
+    Intervals,
+    format_address,
+    format_interval,
+    intersect,
+    subtract,
+    union,
+)
+from egress_compiler.resolve import Resolved, ResolvedGateway
+from egress_compiler.validate.pools import PoolItem, pool_items
+
+
+class _Owned(NamedTuple):
+    value: int
+    owner: str
+
+
+class _Block(NamedTuple):
+    interval: Interval
+    owner: str
+
+
+def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
+    """Errors for EIPs that are somebody's or that no gateway node can answer for, and for tunnel subnets that clash."""
+    owned = _owned(resolved)
+    blocks = {family: _cluster_blocks(resolved, settings, family) for family in FAMILIES}
+    inner = {family: union(block.interval for block in blocks[family]) for family in FAMILIES}
+    for name in sorted(resolved.gateways):
+        gateway = resolved.gateways[name]
+        for family in FAMILIES:
+            known = _uplink_cidrs(gateway, family, settings, uplinks)
+            for item in pool_items(gateway.gateway.document, family):
+                if _in_use(gateway.gateway, family, item, owned[family], found):
+                    continue
+                if _in_tunnel(gateway.gateway, family, item, settings, found):
+                    continue
+                if known:
+                    _off_subnet(gateway.gateway, family, item, known, found)
+                _in_cluster(gateway.gateway, family, item, inner[family], found)
+    for family in resolved.families:
+        _check_tunnel_subnet(resolved, settings, family, blocks[family], found)
+
+
+def _owned(resolved: Resolved) -> Mapping[Family, list[_Owned]]:
+    """Every address in use and whose it is, sorted."""
+    cluster = resolved.cluster
+    owners: dict[Address, str] = {}
+    for addresses, where in (
+        (cluster.external_addresses, "an external address"),
+        (cluster.service_addresses, "the address"),
+    ):
+        owners |= {address: f"{where} of Service {service}" for address, service in addresses.items()}
+    owners |= {address: f"the address of pod {pod.key}" for pod in cluster.pods for address in pod.addresses}
+    owners |= {address: f"the address of node {node.name}" for node in cluster.nodes for address in node.addresses}
+    owned: dict[Family, list[_Owned]] = {4: [], 6: []}
+    for address, owner in owners.items():
+        owned[address.family].append(_Owned(address.value, owner))
+    return {family: sorted(owned[family]) for family in FAMILIES}
+
+
+def _in_use(gateway: Gateway, family: Family, item: PoolItem, owned: list[_Owned], found: Collector) -> bool:
+    first, last = item.usable
+    start, end = bisect_left(owned, (first, "")), bisect_left(owned, (last + 1, ""))
+    hits = owned[start:end]
+    if not hits:
+        return False
+    pool = f"in the pool of EgressGateway {gateway.name}"
+    if len(hits) == 1:
+        message = f"{format_address(family, hits[0].value)} {pool} is {hits[0].owner}"
+    else:
+        names = listing([f"{format_address(family, value)} is {owner}" for value, owner in hits])
+        message = f"{counted(len(hits), 'address', 'addresses')} of {_shown(family, item)} {pool} are in use: {names}"
+    hint = "an EIP must be nobody else's address: take it out of the pool"
+    found.error("eip-in-use", message, gateway.document.at(*item.path), hint=hint)
+    return True
+
+
+def _in_tunnel(gateway: Gateway, family: Family, item: PoolItem, settings: Settings, found: Collector) -> bool:
+    tunnel = settings.tunnel.subnets[family]
+    if not intersect((item.usable,), (tunnel,)):
+        return False
+    found.error(
+        "eip-in-tunnel",
+        f"{_shown(family, item)} in the pool of EgressGateway {gateway.name} is in the tunnel subnet "
+        f"{format_interval(family, tunnel)}",
+        gateway.document.at(*item.path),
+        hint=f"take it out of the pool, or set tunnel.ipv{family}Subnet in the settings",
+    )
+    return True
+
+
+def _uplink_cidrs(
+    gateway: ResolvedGateway, family: Family, settings: Settings, uplinks: Mapping[str, Uplink]
+) -> Intervals:
+    """The subnets of the gateway's nodes; empty where those of any node are not known."""
+    of_nodes = [uplinks[n.name].cidrs if n.name in uplinks else settings.uplink_cidrs for n in gateway.nodes]
+    if not all(cidrs[family] for cidrs in of_nodes):
+        return ()
+    return union(interval for cidrs in of_nodes for interval in cidrs[family])
+
+
+def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Intervals, found: Collector) -> None:
+    off = subtract((item.usable,), known)
+    if off:
+        subnets = listing([format_interval(family, interval) for interval in known], 5)
+        found.error(
+            "eip-off-subnet",
+            f"{format_interval(family, off[0])} in the pool of EgressGateway {gateway.name} is in no subnet of its "
+            f"nodes ({subnets}), so no reply would find its way to it",
+            gateway.document.at(*item.path),
+            hint="take addresses of the nodes' subnets; they are what egress_uplink_cidrs in the inventory or "
+            "uplinkCIDRs in the settings say",
+        )
+
+
+def _in_cluster(gateway: Gateway, family: Family, item: PoolItem, inner: Intervals, found: Collector) -> None:
+    hit = intersect((item.usable,), inner)
+    if hit:
+        found.warning(
+            "eip-in-cluster",
+            f"{format_interval(family, hit[0])} in the pool of EgressGateway {gateway.name} is in a pod or Service "
+            "CIDR: the cluster may give it to somebody else",
+            gateway.document.at(*item.path),
+            hint="take addresses outside of those CIDRs, or keep these out of their allocation and accept the warning",
+        )
+
+
+def _cluster_blocks(resolved: Resolved, settings: Settings, family: Family) -> list[_Block]:
+    """Pod and Service CIDRs with their names."""
+    cluster = resolved.cluster
+    blocks = [_Block(i, f"the pod CIDR of node {node.name}") for node in cluster.nodes for i in node.pod_cidrs[family]]
+    sources: Iterable[tuple[Intervals, str]] = (
+        (cluster.calico_pools[family], "a Calico IPPool"),
+        (settings.pod_cidrs[family], "a pod CIDR of the settings"),
+        (cluster.service_cidrs[family], "a Service CIDR"),
+        (settings.service_cidrs[family], "a Service CIDR of the settings"),
+    )
+    return blocks + [_Block(interval, what) for intervals, what in sources for interval in intervals]
+
+
+def _check_tunnel_subnet(
+    resolved: Resolved, settings: Settings, family: Family, blocks: list[_Block], found: Collector
+) -> None:
+    tunnel, key = settings.tunnel.subnets[family], f"ipv{family}Subnet"
+    addresses = [
+        _Block(Interval(a.value, a.value), f"the address of node {node.name}")
+        for node in resolved.cluster.nodes
+        for a in node.addresses
+        if a.family == family
+    ]
+    hits = [
+        f"{format_interval(family, block.interval)} ({block.owner})"
+        for block in blocks + addresses
+        if block.interval.first <= tunnel.last and tunnel.first <= block.interval.last
+    ]
+    if not hits:
+        return
+    document = settings.document
+    given = document is not None and isinstance(document.data, dict) and "tunnel" in document.data
+    found.error(
+        "tunnel-overlap",
+        f"the IPv{family} tunnel subnet {format_interval(family, tunnel)} overlaps {listing(hits)}",
+        document.at("tunnel", key) if document is not None and given else None,
+        hint=f"set tunnel.{key} in the settings to a subnet that nobody uses",
+    )
+
+
+def _shown(family: Family, item: PoolItem) -> str:
+    return quoted(format_interval(family, item.usable))

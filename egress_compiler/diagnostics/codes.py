@@ -1,0 +1,266 @@
+"""Every diagnostic code: what it says about the input, and why that matters.
+
+``docs/diagnostics.md`` is made from this and from the cases in ``tests/errors``; a test holds that each code has one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from egress_compiler.diagnostics.values import Severity
+
+
+class Code(NamedTuple):
+    """``severities`` has more than one entry where it depends on the circumstances."""
+
+    name: str
+    severities: tuple[Severity, ...]
+    title: str
+    explanation: str
+
+    @property
+    def severity(self) -> Severity:
+        return self.severities[0]
+
+
+_CATALOGUE = """
+# Files
+no-files (error): A directory without policy files
+    A directory is searched for .yaml, .yml and .json; hidden files, kustomization.yaml and the lock file do not
+    count.
+unreadable (error): A path that cannot be read
+    It does not exist, must not be read, or is a pipe, a device or a loop of links. Only regular files and
+    directories are read.
+too-large (error): A file beyond what is read
+    Policy files may have 16 MiB and a million values, cluster files 2 GiB as JSON and 64 MiB as YAML.
+not-utf8 (error): A file in another encoding
+    Files are UTF-8; a byte order mark at the start does no harm.
+empty-file (warning): A policy file without an object
+    Only comments, or nothing: perhaps the wrong file, or one whose content was lost.
+foreign-kind (warning): Objects of other API groups
+    They may stand beside policies, and are left out; one warning a file.
+
+# YAML and JSON
+yaml-syntax (error): Text that is not YAML
+    The position is where the parser gave up; the mistake is there or on the line before.
+merge-conflict (error): The marks that git leaves in a file
+    Two branches changed the same lines, and nobody has chosen yet.
+yaml-character (error): A character that must not stand in YAML
+    Control characters, line separators that editors do not count as line ends, byte order marks inside a file.
+yaml-depth (error): Nested too deeply
+    More than 64 levels.
+yaml-alias (error): An alias without an anchor, or too many values by aliases
+    The aliases of one document may add up to 1,000 values.
+yaml-tag (error): A YAML tag
+    Tags such as !!str or !include have no meaning here.
+yaml-key (error): A key that is not plain text
+    A list or mapping as a key, or a word that YAML reads as true, false or null.
+yaml-merge (error): A merge key
+    << is no part of YAML 1.2, and Kubernetes tools disagree about it.
+yaml-number (error): A number that YAML versions read differently
+    Octal, hexadecimal, binary, underscores: 010 is 8 to one program and 10 to another.
+duplicate-key (error): The same key twice in one mapping
+    Most programs silently take the last one.
+json-syntax (error): A cluster file that is not JSON
+    It starts like JSON and is not; most often an export that was cut off.
+
+# Shape of objects
+not-an-object (error): Something that is no Kubernetes object
+    A document must be a mapping with apiVersion, kind, metadata and spec.
+unknown-kind (error): A kind that the language does not have
+    The kinds are EgressGateway, EgressPolicy, EgressClusterPolicy and EgressClusterInfo.
+missing-field (error): A required field is absent
+    The position is that of the mapping which lacks it.
+unknown-field (error): A field that does not exist there
+    An API server would drop it silently, and the policy would mean something else.
+wrong-type (error): A value of another type
+    Strings that look like numbers or booleans have to stand in quotes.
+wrong-value (error): A value that is none of the possible ones
+    The message lists them.
+out-of-range (error): A number beyond its bounds
+    The message names them.
+bad-name (error): A name or label that Kubernetes does not take
+    Names are DNS-1123; they become file names, comments and configuration, so nothing else may get that far.
+duplicate-object (error): Two objects of one kind and name
+    In whichever files they stand; an EgressPolicy without a namespace is in 'default'.
+no-namespace (warning): An EgressPolicy that names no namespace
+    It is read as one of 'default'; kubectl would take the namespace of whoever applies it.
+cluster-scoped (error): A namespace on an object of the whole cluster
+    EgressGateway, EgressClusterPolicy and EgressClusterInfo have none.
+cluster-info-name (error): An EgressClusterInfo with another name
+    There is one, named default.
+
+# Addresses and selectors
+bad-address (error): Text that is no address, range or CIDR
+    Addresses stand in their usual spelling: no leading zeros, no IPv4-mapped IPv6, ranges with two whole
+    addresses in ascending order.
+wrong-family (error): IPv4 where IPv6 is wanted, or the reverse
+    Such as an IPv6 address under ippools.ipv4.
+host-bits (warning): A CIDR with host bits set
+    10.6.1.70/28 is read as 10.6.1.64/28.
+selector-values (error): Values that do not go with the operator
+    In and NotIn need values, Exists and DoesNotExist take none.
+empty-selector (error): A gateway's node selector without requirements
+    It would make every node a gateway.
+two-sources (error): podSelector and podSubnet in one policy
+    A policy has exactly one of them.
+no-source (error): A policy that names no pods
+    podSelector needs matchLabels or matchExpressions, podSubnet a CIDR.
+node-ip-and-eip (error): useNodeIP together with an address
+    The one excludes the other.
+
+# Gateways and their pools
+eip-impossible (error): An address that nothing can leave with
+    Loopback, link-local, multicast, unspecified.
+pool-pairing (error): Dual-stack pools of different sizes
+    The n-th IPv4 address pairs with the n-th IPv6 address, so both have the same number.
+not-a-pair (error): Two addresses that do not belong together
+    In dual stack an EIP is a pair: the n-th of one pool and the n-th of the other.
+not-in-pool (error): An EIP that the gateway does not have
+    Default EIPs and the addresses of policies lie in the pool of the gateway.
+empty-pool (error): A policy that needs an EIP of a gateway without any
+    Such a gateway is for policies with useNodeIP.
+pool-overlap (error): An address in the pools of two gateways
+    Two gateways would answer for it.
+two-cluster-defaults (error): Two gateways that are the cluster's default
+    At most one has clusterDefault: true.
+no-gateway (error): A policy for which no gateway can be found
+    It names none, its namespace has no default, and neither has the cluster.
+unknown-gateway (error): A gateway that does not exist
+    Named by a policy, or by the label of its namespace.
+no-gateway-node (warning): A gateway that selects no node
+    The traffic of its policies is blocked, never let out another way.
+pool-too-small (warning): More policies with allocatorPolicy rr than EIPs
+    Some of them share an EIP, and partners cannot tell them apart.
+family-blocked (warning): Traffic of an address family that the gateway cannot carry
+    Pods have IPv6 addresses and the gateway has no IPv6 EIP, or the reverse: that traffic is blocked, never let
+    out another way.
+
+# Egress and tunnel addresses against the cluster's
+eip-in-use (error): An EIP that is somebody's address
+    Of a node, a pod or a Service.
+eip-in-tunnel (error): An EIP in the tunnel subnet
+    The tunnel's addresses are the compiler's own.
+eip-off-subnet (error): An EIP in no subnet of the gateway's nodes
+    Checked where the subnets are known: egress_uplink_cidrs in the inventory, uplinkCIDRs in the settings.
+eip-in-cluster (warning): An EIP in a pod or Service CIDR
+    Nobody has it today; the cluster may give it to a pod tomorrow.
+tunnel-subnet (error): A tunnel subnet that is no CIDR of its family, or too small
+    It holds an address for every node and every slot.
+tunnel-overlap (error): A tunnel subnet that overlaps pods, Services or nodes
+    Their traffic would go into the tunnel.
+exhausted (error): No number is left
+    Of VRRP IDs, slot numbers (marks and routing tables), or addresses in the tunnel subnet.
+
+# What policies do
+shadowed (warning): A policy that never applies
+    For all its sources and destinations others go first.
+equal-priority (warning): Two policies that overlap with equal priority
+    The order of their names decides: namespaced before cluster policies, then by namespace and name.
+selects-nothing (warning): A policy that selects no pod
+    Perhaps the pods come later; perhaps a label is mistyped.
+unknown-namespace (warning): A policy of a namespace that is not in the cluster
+    It selects nothing until the namespace exists.
+host-network-pod (warning): A policy that selects pods with hostNetwork
+    They have their node's address; no policy applies to them.
+destination-inside (warning): A destination wholly inside the cluster
+    What is inside is never sent through a gateway.
+
+# The cluster files
+no-nodes (error): A cluster without nodes
+    The files hold no Node: perhaps the wrong ones.
+bad-cluster-object (error): An object of the cluster with a value of the wrong type
+    No API server writes it; the file was changed or made by something else.
+node-address (error): A node without an InternalIP
+    The tunnel runs between InternalIPs.
+address-twice (error): One address of two nodes or pods
+    The parts of the snapshot are of different moments.
+unknown-node (warning): Selected pods on nodes that the files do not have
+    Nothing steers their traffic: it leaves as if there were no policy.
+namespaces-unknown (error): A namespaceSelector, and no Namespace in the files
+    Which namespaces have the labels cannot be told.
+service-cidr-unknown (error): The Service CIDRs cannot be told
+    They come from ServiceCIDR objects, else kubeadm-config, else the flags of kube-apiserver or kube-controller-
+    manager, else the settings.
+pod-cidr-unknown (error): The pod CIDRs cannot be told
+    They come from the nodes' podCIDRs or Calico's IPPools, else from what the control plane was started with,
+    else the settings.
+pod-outside (warning): Pods with addresses outside all that counts as inside
+    Traffic from governed pods to them would go through a gateway.
+service-outside (warning): Services with addresses outside all that counts as inside
+    Traffic from governed pods to them would go through a gateway.
+
+# Settings, inventory, lock file, bundle
+two-documents (error): Several documents where there is one
+    In a settings or lock file.
+inventory (error): An inventory that cannot be used
+    Ansible cannot read it, it has no host, or a variable has an impossible value.
+empty-lock (error): A lock file with nothing in it
+    Allocating afresh could change every EIP; deleting the file says that this is meant.
+bundle-unreadable (error): A bundle that is not one
+    The directory to compare with was not written by this compiler, or was changed.
+
+# Migration
+no-status (error): An export without any status
+    Nothing could be taken over from it.
+bad-status (error): A status of another shape
+    The in-cluster controller does not write it.
+imported-eip (error or warning): A policy that would not keep its EIP
+    An error where nobody asked for a change, a warning where the policy itself does.
+imported-node (warning): A policy that would leave by another node
+    The gateway does not select the node that it left by.
+imported-stranger (warning): Imported policies that are not in the input
+    Their EIPs are free for others.
+
+# Accepting warnings
+accept-unknown (warning): An acceptance of something that is no warning
+    The code is mistyped, or an error.
+accept-no-reason (warning): An acceptance without a reason
+    It does not count: the reason is for whoever reads the file next.
+accept-unused (warning): An acceptance of a warning that is not there
+    It would hide the next one that nobody has looked at.
+
+# Commands
+unwritable (error): A file that cannot be written
+    The operating system refuses; the message has its reason.
+bundle-unreadable (error): What --against names is no bundle
+    Or one of another version of the compiler, or an edited one.
+unknown-pod (error): A pod that the cluster files do not have
+    explain takes NAMESPACE/NAME or an address.
+unknown-eip (error): An address that is no EIP in use
+    explain --eip and move take an EIP that a policy leaves with.
+no-such-family (error): A pod without an address of the destination's family
+    What has no source address does not leave.
+no-cluster (error): A kubeconfig or context that cannot be used
+    snapshot reads a live cluster as kubectl would.
+cluster-forbidden (error): A request that the API server refuses
+    The message names the verb and the resource that the role lacks.
+cluster-error (error): An API server that answers with an error, or not at all
+    Nothing was written; try again.
+"""
+
+_HEAD = re.compile(r"(?P<name>[a-z0-9-]+) \((?P<severities>[a-z ]+)\): (?P<title>.+)")
+
+
+def _parsed(catalogue: str) -> dict[str, tuple[Code, ...]]:
+    """The sections by their headings; an entry is its head and the indented lines below it."""
+    sections: dict[str, tuple[Code, ...]] = {}
+    for section in catalogue.strip().split("\n\n"):
+        heading, _, entries = section.partition("\n")
+        codes: list[Code] = []
+        for entry in re.split(r"\n(?! )", entries):
+            head, _, explanation = entry.partition("\n")
+            parts = _HEAD.fullmatch(head)
+            assert parts is not None, head
+            severities = tuple(Severity(name) for name in parts["severities"].split(" or "))
+            codes.append(Code(parts["name"], severities, parts["title"], " ".join(explanation.split())))
+        sections[heading.removeprefix("# ")] = tuple(codes)
+    return sections
+
+
+SECTIONS: Mapping[str, tuple[Code, ...]] = _parsed(_CATALOGUE)
+"""By subject, in the order of the manual."""
+
+CODES: Mapping[str, Code] = {code.name: code for section in SECTIONS.values() for code in section}

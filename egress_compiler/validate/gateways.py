@@ -1,0 +1,199 @@
+"""An EgressGateway's pools: what each item means, and that no address stands in two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from egress_compiler.diagnostics import Collector, Related, quoted
+from egress_compiler.document import Document, Path
+from egress_compiler.labels import LabelSelector
+from egress_compiler.model.policy import Gateway
+from egress_compiler.net import (
+    FAMILIES,
+    Family,
+    Interval,
+    Intervals,
+    Span,
+    contains,
+    format_address,
+    intersect,
+    nth,
+    parse_span,
+    rank,
+    size,
+    union,
+)
+from egress_compiler.validate import values
+from egress_compiler.validate.objects import description, no_namespace, object_ref
+from egress_compiler.validate.pools import pool_hint, pool_items, usable
+
+IMPOSSIBLE = (
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255", "the broadcast address"),
+    ("::", "the unspecified address"),
+    ("::1", "loopback"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+)
+"""Addresses that nothing can leave with (RFC 6890)."""
+
+
+def gateway(document: Document, found: Collector) -> Gateway:
+    """The gateway that the document says; what is wrong with it is reported and left out."""
+    data: Any = document.data
+    no_namespace(document, found)
+    spec = data.get("spec", {})
+    pools = spec.get("ippools", {})
+    errors = found.errors
+    pool = {family: _pool(document, family, pools.get(f"ipv{family}", ()), found) for family in FAMILIES}
+    whole = found.errors == errors and not document.faulty("spec", "ippools")
+    default: dict[Family, int | None] = {4: None, 6: None}
+    if whole:
+        for family in FAMILIES:
+            default[family] = _default_eip(document, family, pools.get(f"ipv{family}DefaultEIP", ""), pool, found)
+        _check_pairing(document, pool, default, found)
+    return Gateway(
+        name=object_ref(document).name,
+        description=description(data),
+        pool=pool,
+        default_eip=default,
+        node_selector=_node_selector(document, spec.get("nodeSelector", {}), found),
+        cluster_default=spec.get("clusterDefault", False),
+        document=document,
+    )
+
+
+def _node_selector(document: Document, data: Mapping[str, Any], found: Collector) -> LabelSelector:
+    path = ("spec", "nodeSelector", "selector")
+    selector = values.selector(document, path, data.get("selector", {}), found)
+    if selector.empty and not document.faulty(*path):
+        found.error(
+            "empty-selector",
+            "the node selector is empty: it would make every node a gateway",
+            document.key_at(*path),
+            hint="name the gateway nodes, such as 'matchLabels: {egress: \"true\"}'",
+        )
+    return selector
+
+
+def _pool(document: Document, family: Family, items: Sequence[Any], found: Collector) -> Intervals:
+    gathered: list[Interval] = []
+    for index, text in values.texts(items):
+        path = ("spec", "ippools", f"ipv{family}", index)
+        span = values.span(document, path, text, found)
+        if span is None:
+            continue
+        if span.family != family:
+            hint = f"put it under ippools.ipv{span.family}"
+            found.error("wrong-family", f"{quoted(text)} is not IPv{family}", document.at(*path), hint=hint)
+        elif not _impossible(document, path, text, span, found):
+            gathered.append(usable(span))
+    return union(gathered)
+
+
+def _impossible(document: Document, path: Path, text: str, span: Span, found: Collector) -> bool:
+    for special, what in IMPOSSIBLE:
+        other = parse_span(special)
+        if other.family == span.family and intersect((span.interval,), (other.interval,)):
+            message = f"{quoted(text)} cannot be an egress address: {special} is {what}"
+            found.error("eip-impossible", message, document.at(*path), hint="take addresses of the gateway's network")
+            return True
+    return False
+
+
+def _default_eip(
+    document: Document, family: Family, text: str, pool: Mapping[Family, Intervals], found: Collector
+) -> int | None:
+    if not text:
+        return None
+    path = ("spec", "ippools", f"ipv{family}DefaultEIP")
+    value = values.address(document, path, text, family, found)
+    if value is not None and not contains(pool[family], value):
+        found.error(
+            "not-in-pool",
+            f"the default EIP {text} is not in the pool ippools.ipv{family}",
+            document.at(*path),
+            hint=pool_hint(family, pool[family]),
+        )
+        return None
+    return value
+
+
+def _check_pairing(
+    document: Document, pool: Mapping[Family, Intervals], default: Mapping[Family, int | None], found: Collector
+) -> None:
+    four, six = size(pool[4]), size(pool[6])
+    if not four or not six:
+        return
+    if four != six:
+        found.error(
+            "pool-pairing",
+            f"the n-th IPv4 address pairs with the n-th IPv6 address, but ipv4 has {four:,} and ipv6 has {six:,}",
+            document.key_at("spec", "ippools", "ipv6"),
+            hint="give both the same number of addresses, or leave one empty; of an IPv4 CIDR the network and the "
+            "broadcast address do not count",
+            related=(Related("the IPv4 pool", document.key_at("spec", "ippools", "ipv4")),),
+        )
+    elif default[4] is not None and default[6] is not None and rank(pool[4], default[4]) != rank(pool[6], default[6]):
+        partner = format_address(6, nth(pool[6], rank(pool[4], default[4])))
+        found.error(
+            "not-a-pair",
+            "ipv4DefaultEIP and ipv6DefaultEIP are no pair",
+            document.at("spec", "ippools", "ipv6DefaultEIP"),
+            hint=f"the partner of {format_address(4, default[4])} is {partner}; one of the two is enough",
+        )
+
+
+def check_pools_apart(gateways: Sequence[Gateway], found: Collector) -> None:
+    """An error for every item that shares an address with another gateway's; of the two the one that stands later."""
+    for family in FAMILIES:
+        items = sorted(
+            (item.usable, number, item.path)
+            for number, one in enumerate(gateways)
+            for item in pool_items(one.document, family)
+        )
+        # Of every gateway the item that reaches furthest; those that end before the item at hand are taken out.
+        open_items: dict[int, tuple[Interval, Path]] = {}
+        for interval, number, path in items:
+            open_items = {n: entry for n, entry in open_items.items() if entry[0].last >= interval.first}
+            for other, (_, other_path) in open_items.items():
+                if other != number:
+                    pair = ((gateways[other], other_path), (gateways[number], path))
+                    _report_shared(family, interval.first, pair, found)
+            if number not in open_items or open_items[number][0].last < interval.last:
+                open_items[number] = (interval, path)
+
+
+def _report_shared(
+    family: Family, value: int, pair: tuple[tuple[Gateway, Path], tuple[Gateway, Path]], found: Collector
+) -> None:
+    placed = [(one.document.at(*path), one.name) for one, path in pair]
+    (first, one), (second, other) = sorted(placed, key=lambda p: (p[0].source.name, p[0].line, p[0].column))
+    found.error(
+        "pool-overlap",
+        f"{format_address(family, value)} is in the pools of both {quoted(one)} and {quoted(other)}",
+        second,
+        hint="an egress address belongs to one EgressGateway",
+        related=(Related(f"in the pool of {quoted(one)}", first),),
+    )
+
+
+def check_one_default(gateways: Sequence[Gateway], found: Collector) -> None:
+    """At most one gateway is the cluster's default."""
+    path = ("spec", "clusterDefault")
+    defaults = sorted(
+        (one for one in gateways if one.cluster_default),
+        key=lambda one: (one.document.source.name, one.document.at(*path).line),
+    )
+    for other in defaults[1:]:
+        found.error(
+            "two-cluster-defaults",
+            f"both {quoted(defaults[0].name)} and {quoted(other.name)} are the cluster default",
+            other.document.at(*path),
+            hint="set clusterDefault: true on one EgressGateway only",
+            related=(Related("the other is here", defaults[0].document.at(*path)),),
+        )
