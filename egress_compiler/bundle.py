@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.document import Document
 from egress_compiler.ir import NodePlan
 from egress_compiler.model.settings import Settings
 from egress_compiler.render import node_files
+from egress_compiler.render.documents import documents_text
 from egress_compiler.resolve import Resolved
-from egress_compiler.status import endpoint_slices, status_objects, yaml_documents
+from egress_compiler.status import endpoint_slices, status_objects
 
 BUNDLE_VERSION = 1
 NODES = "nodes"
@@ -53,8 +54,8 @@ def bundle_files(
     """Relative path to text of every file of the bundle, sorted."""
     descriptions = _descriptions(resolved)
     files = {
-        "status.yaml": yaml_documents(status_objects(resolved, allocation, plans)),
-        "endpointslices.yaml": yaml_documents(endpoint_slices(resolved, settings.endpoint_slice_size)),
+        "status.yaml": documents_text(status_objects(resolved, allocation, plans)),
+        "endpointslices.yaml": documents_text(endpoint_slices(resolved, settings.endpoint_slice_size)),
     }
     nodes: dict[str, object] = {}
     for plan in plans:
@@ -78,14 +79,28 @@ def _digest(text: str) -> str:
 
 
 def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> str:
-    """Of what the input means: neither the order of objects nor the names of files change it."""
+    """Of what the input means: neither the order of objects and of sets nor the names of files change it."""
     cluster = resolved.cluster
-    parts = sorted(json.dumps(document.data, sort_keys=True) for document in documents)
+    parts = sorted(map(_meaning, documents))
+    parts.append(json.dumps(_descriptions(resolved), sort_keys=True))
     parts += [repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes]
     parts += [repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods]
     parts += [repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces]
     parts += [repr(resolved.inside), repr(settings)]
     return _digest("\n".join(parts))
+
+
+def _meaning(document: Document) -> str:
+    """An object without its status and what the API server notes about it; every list of the language is a set."""
+    data: Any = document.data
+    names = {key: data["metadata"].get(key) for key in ("namespace", "name", "uid")}
+    return json.dumps([data["kind"], names, _sorted(data.get("spec"))], sort_keys=True)
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(item) for key, item in value.items()}
+    return sorted(json.dumps(_sorted(item), sort_keys=True) for item in value) if isinstance(value, list) else value
 
 
 def changes(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
@@ -95,10 +110,21 @@ def changes(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
 
 def _changes(others: Mapping[Path, str], files: Mapping[str, str], out: Path) -> tuple[FileChange, ...]:
     wanted = {out / name: text for name, text in files.items()} | dict(others)
-    stale = {path for path in (out / NODES).rglob("*") if path.is_file()} if (out / NODES).is_dir() else set()
+    stale = _listed(out)
     found = [FileChange(path, _read(path), text) for path, text in wanted.items() if _read(path) != text]
     found += [FileChange(path, _read(path), None) for path in stale - wanted.keys()]
     return tuple(sorted(found, key=lambda change: change.path))
+
+
+def _listed(out: Path) -> set[Path]:
+    """The files of nodes that the manifest in ``out`` lists and that are there: nothing else there is ours."""
+    try:
+        nodes = json.loads((out / "manifest.json").read_bytes())["nodes"]
+        listed = {out / NODES / node / name for node, entry in nodes.items() for name in entry["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+    inside = (out / NODES).resolve()
+    return {path for path in listed if path.is_file() and path.resolve().is_relative_to(inside)}
 
 
 def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:

@@ -47,27 +47,32 @@ class LabelIndex:
     the rarest of those labels.
     """
 
-    def __init__(self, labels: Sequence[Labels]) -> None:
+    def __init__(self, labels: Sequence[Labels], among: Sequence[int] | None = None) -> None:
+        """Of the objects at the positions ``among``, which ascend; of all without it."""
         self._labels = labels
+        self._among: Sequence[int] = range(len(labels)) if among is None else among
         self._by_pair: dict[tuple[str, str], list[int]] = {}
         self._by_key: dict[str, list[int]] = {}
-        for position, of_one in enumerate(labels):
-            for key, value in of_one.items():
-                self._by_pair.setdefault((key, value), []).append(position)
-                self._by_key.setdefault(key, []).append(position)
+        for position in self._among:
+            for pair in labels[position].items():
+                self._by_pair.setdefault(pair, []).append(position)
+                self._by_key.setdefault(pair[0], []).append(position)
 
     def select(self, selector: LabelSelector) -> list[int]:
         """The positions of the objects that ``selector`` matches, ascending."""
-        candidates: Sequence[int] = range(len(self._labels))
+        candidates, answered = self._among, None
         for requirement in selector.requirements:
-            found = self._having(requirement)
-            if found is not None and len(found) < len(candidates):
-                candidates = found
-        matches, labels = selector.matches, self._labels
-        return sorted(position for position in candidates if matches(labels[position]))
+            having = self._having(requirement)
+            if having is not None and len(having) < len(candidates):
+                candidates, answered = having, requirement
+        matches = [requirement.matches for requirement in selector.requirements if requirement is not answered]
+        labels = self._labels
+        if matches:
+            return sorted(p for p in candidates if all(match(labels[p]) for match in matches))
+        return sorted(candidates)
 
     def _having(self, requirement: Requirement) -> list[int] | None:
-        """Everything that can satisfy ``requirement``; None where that is no small set."""
+        """Exactly the objects that satisfy ``requirement``; None where they are most of them."""
         if requirement.operator == "In":
             lists = [self._by_pair.get((requirement.key, value), []) for value in requirement.values]
             return lists[0] if len(lists) == 1 else [position for some in lists for position in some]

@@ -6,6 +6,8 @@ destination list is a sorted tuple of closed intervals.  Text is parsed and made
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -14,6 +16,9 @@ from typing import Literal, NamedTuple
 Family = Literal[4, 6]
 FAMILIES: tuple[Family, Family] = (4, 6)
 BITS: dict[Family, int] = {4: 32, 6: 128}
+_GROUPS = ":".join(["{:x}"] * 8)
+_ZEROS = re.compile(r"(?<![0-9a-f])0(?::0)+(?![0-9a-f])")
+"""Two or more groups of an IPv6 address that are zero."""
 
 
 class AddressError(ValueError):
@@ -122,7 +127,15 @@ def cidr(family: Family, value: int, prefix: int) -> Interval:
 
 @lru_cache(maxsize=262_144)
 def format_address(family: Family, value: int) -> str:
-    return str(IPv4Address(value) if family == 4 else IPv6Address(value))
+    """As the standard library spells it (RFC 5952 for IPv6), in a fraction of its time."""
+    if family == 4:
+        return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+    text = _GROUPS.format(*struct.unpack(">8H", value.to_bytes(16, "big")))
+    zeros = max(_ZEROS.findall(text), key=len, default="")
+    if not zeros:
+        return text
+    before, after = f":{text}:".split(f":{zeros}:", 1)
+    return f"{before[1:]}::{after[:-1]}"
 
 
 def format_interval(family: Family, interval: Interval) -> str:

@@ -12,8 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from egress_compiler.ir import Source
 from egress_compiler.model.cluster import Pod
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, everything, subtract, union
+from egress_compiler.net import (
+    FAMILIES,
+    Family,
+    Interval,
+    Intervals,
+    everything,
+    format_address,
+    format_interval,
+    subtract,
+    union,
+)
 from egress_compiler.resolve import ResolvedPolicy
 
 MAX_NAME = 80
@@ -40,17 +51,11 @@ class TrafficClass:
 
 
 @dataclass(frozen=True, slots=True)
-class PodSource:
-    """An address of a known pod, at ``pod`` in the cluster's pods."""
+class Governed:
+    """A source as plans say it, and its class; ``node`` is where the pod runs, empty for a subnet."""
 
-    pod: int
-    value: int
-    traffic_class: TrafficClass
-
-
-@dataclass(frozen=True, slots=True)
-class SubnetSource:
-    interval: Interval
+    source: Source
+    node: str
     traffic_class: TrafficClass
 
 
@@ -58,8 +63,13 @@ class SubnetSource:
 class Classification:
     """Which class each source belongs to, by family, sorted by address.  Pods count before subnets."""
 
-    pods: Mapping[Family, tuple[PodSource, ...]]
-    subnets: Mapping[Family, tuple[SubnetSource, ...]]
+    pods: Mapping[Family, tuple[Governed, ...]]
+    subnets: Mapping[Family, tuple[Governed, ...]]
+
+    def classes(self) -> Mapping[str, TrafficClass]:
+        """Every class by its name, sorted."""
+        found = {s.traffic_class.name: s.traffic_class for f in FAMILIES for s in (*self.pods[f], *self.subnets[f])}
+        return dict(sorted(found.items()))
 
 
 def classify(pods: Sequence[Pod], policies: Sequence[ResolvedPolicy]) -> Classification:
@@ -70,19 +80,22 @@ def classify(pods: Sequence[Pod], policies: Sequence[ResolvedPolicy]) -> Classif
         for pod in policy.pods:
             by_pod.setdefault(pod, []).append(position)
     of_subnets = {family: _SubnetStacks(family, policies) for family in FAMILIES}
-    pod_sources: dict[Family, list[PodSource]] = {4: [], 6: []}
+    governed: dict[Family, list[tuple[int, int, Stack]]] = {4: [], 6: []}
     for pod, selected in by_pod.items():
         for family, value in pods[pod].addresses:
-            stack = _merge(tuple(selected), of_subnets[family].at(value))
-            pod_sources[family].append(PodSource(pod, value, book.of(stack)))
-    subnet_sources = {
-        family: tuple(SubnetSource(interval, book.of(stack)) for interval, stack in of_subnets[family].pieces if stack)
-        for family in FAMILIES
-    }
+            governed[family].append((value, pod, _merge(tuple(selected), of_subnets[family].at(value))))
     return Classification(
-        {family: tuple(sorted(pod_sources[family], key=lambda s: (s.value, s.pod))) for family in FAMILIES},
-        subnet_sources,
+        {f: tuple(_pod(f, v, pods[p], book.of(stack)) for v, p, stack in sorted(governed[f])) for f in FAMILIES},
+        {f: tuple(_subnet(f, i, book.of(stack)) for i, stack in of_subnets[f].pieces) for f in FAMILIES},
     )
+
+
+def _pod(family: Family, value: int, pod: Pod, traffic_class: TrafficClass) -> Governed:
+    return Governed(Source(format_address(family, value), traffic_class.name, pod.key), pod.node, traffic_class)
+
+
+def _subnet(family: Family, interval: Interval, traffic_class: TrafficClass) -> Governed:
+    return Governed(Source(format_interval(family, interval), traffic_class.name, "podSubnet"), "", traffic_class)
 
 
 def _merge(left: Stack, right: Stack) -> Stack:
@@ -165,7 +178,8 @@ def _shares(family: Family, stack: Stack, policies: Sequence[ResolvedPolicy]) ->
 def class_name(stack: Sequence[ResolvedPolicy]) -> str:
     """A chain-safe name that says the first policy, and for several a digest of the others.
 
-    It depends on nothing but the policies' names, so that no other change renames it.
+    It depends on nothing but the policies' names, so that no other change renames it; and as no Kubernetes name has
+    an underscore, nobody can name a policy like the class of others.
     """
     short = {"EgressPolicy": "egp", "EgressClusterPolicy": "egcp"}
     refs = [policy.policy.ref for policy in stack]
@@ -174,5 +188,5 @@ def class_name(stack: Sequence[ResolvedPolicy]) -> str:
     if len(refs) == 1 and len(name) <= MAX_NAME:
         return name
     digest = hashlib.sha256("\n".join(map(str, refs)).encode()).hexdigest()[:10]
-    more = f".and{len(refs) - 1}" if len(refs) > 1 else ""
-    return f"{name[: MAX_NAME - 20]}{more}.{digest}"
+    more = f"_and{len(refs) - 1}" if len(refs) > 1 else ""
+    return f"{name[: MAX_NAME - 20]}{more}_{digest}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from egress_compiler.allocate import Allocation, Placement
 from egress_compiler.allocate import Slot as AllocatedSlot
-from egress_compiler.ir import SnatAnswer, SnatClass, Source, SourceMaps, VirtualAddress, VrrpInstance
+from egress_compiler.ir import SnatAnswer, SnatClass, SourceMaps, VirtualAddress, VrrpInstance
 from egress_compiler.lower.classes import Classification, Share, TrafficClass
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
@@ -52,6 +52,9 @@ class GatewaySide:
             )
             for node in resolved.cluster.nodes
         }
+        self._with_node_ip = frozenset(p.gateway.name for p in resolved.policies if p.policy.use_node_ip)
+        self._traffic_classes = classification.classes()
+        self._sources: dict[frozenset[str], SourceMaps] = {}
         self._users = self._eip_users()
         self._eips_by_slot: dict[int, list[tuple[Family, int]]] = {}
         for slot, family, value in sorted(self._users):
@@ -72,31 +75,29 @@ class GatewaySide:
         member = self._memberships[node.name]
         if not member:
             return Translation(SourceMaps((), (), (), ()), ())
-        classes: dict[str, SnatClass | None] = {}
-        pods: dict[Family, list[Source]] = {4: [], 6: []}
-        subnets: dict[Family, list[Source]] = {4: [], 6: []}
-        known = self._resolved.cluster.pods
-        for family in FAMILIES:
-            for pod in self._classification.pods[family]:
-                if self._class(pod.traffic_class, node, member, classes) is not None:
-                    text = format_address(family, pod.value)
-                    pods[family].append(Source(text, pod.traffic_class.name, known[pod.pod].key))
-            for subnet in self._classification.subnets[family]:
-                if self._class(subnet.traffic_class, node, member, classes) is not None:
-                    text = format_interval(family, subnet.interval)
-                    subnets[family].append(Source(text, subnet.traffic_class.name, "podSubnet"))
-        maps = SourceMaps(tuple(pods[4]), tuple(pods[6]), tuple(subnets[4]), tuple(subnets[6]))
-        return Translation(maps, tuple(c for _, c in sorted(classes.items()) if c is not None))
+        made = {name: self._class(c, node, member) for name, c in self._traffic_classes.items()}
+        classes = tuple(c for c in made.values() if c is not None)
+        # Which classes there are is the same for all nodes of the same gateways.
+        if member not in self._sources:
+            self._sources[member] = self._source_maps(frozenset(c.name for c in classes))
+        return Translation(self._sources[member], classes)
 
-    def _class(
-        self, traffic_class: TrafficClass, node: Node, member: frozenset[str], made: dict[str, SnatClass | None]
-    ) -> SnatClass | None:
+    def _source_maps(self, classes: frozenset[str]) -> SourceMaps:
+        pods, subnets = self._classification.pods, self._classification.subnets
+        return SourceMaps(
+            pods4=tuple(pod.source for pod in pods[4] if pod.source.traffic_class in classes),
+            pods6=tuple(pod.source for pod in pods[6] if pod.source.traffic_class in classes),
+            subnets4=tuple(subnet.source for subnet in subnets[4] if subnet.source.traffic_class in classes),
+            subnets6=tuple(subnet.source for subnet in subnets[6] if subnet.source.traffic_class in classes),
+        )
+
+    def _class(self, traffic_class: TrafficClass, node: Node, member: frozenset[str]) -> SnatClass | None:
         """The class as this gateway translates it; None where none of its policies leaves by this gateway."""
-        if traffic_class.name not in made:
-            four, six = (self._answers(f, traffic_class.shares[f], node, member) for f in FAMILIES)
-            policies = tuple(str(self._resolved.policies[p].policy.ref) for p in traffic_class.stack)
-            made[traffic_class.name] = SnatClass(traffic_class.name, policies, four, six) if four or six else None
-        return made[traffic_class.name]
+        four, six = (self._answers(f, traffic_class.shares[f], node, member) for f in FAMILIES)
+        if not four and not six:
+            return None
+        policies = tuple(str(self._resolved.policies[p].policy.ref) for p in traffic_class.stack)
+        return SnatClass(traffic_class.name, policies, four, six)
 
     def _answers(
         self, family: Family, shares: Sequence[Share], node: Node, member: frozenset[str]
@@ -132,9 +133,7 @@ class GatewaySide:
         """What governed traffic may leave ``node`` with: the EIPs, and its own address where a policy says so."""
         member = self._memberships[node.name]
         own = node.address(family)
-        uses_own = any(
-            policy.policy.use_node_ip and policy.gateway.name in member for policy in self._resolved.policies
-        )
+        uses_own = not member.isdisjoint(self._with_node_ip)
         extra = (format_address(family, own),) if own is not None and uses_own else ()
         return (*self.eips(node, family), *extra)
 

@@ -49,7 +49,7 @@ def _node(
         tunnel=layout.tunnel(node),
         peers=layout.peers(node),
         inside4=inside[4],
-        inside6=inside[6] if 6 in resolved.families else (),
+        inside6=inside[6],
         slots=slots,
         rules=worker.rules(slots),
         routes=worker.routes(slots),

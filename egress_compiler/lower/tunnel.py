@@ -28,6 +28,7 @@ class TunnelLayout:
         self._settings = settings
         self._uplinks = uplinks
         self.gateways = frozenset(node.name for gateway in resolved.gateways.values() for node in gateway.nodes)
+        self._peers = {name: self._peer(name) for name in self._nodes}
 
     def is_gateway(self, node: str) -> bool:
         return node in self.gateways
@@ -64,7 +65,7 @@ class TunnelLayout:
 
     def peers(self, node: Node) -> tuple[TunnelPeer, ...]:
         names = self._nodes if self.is_gateway(node.name) else self.gateways
-        return tuple(self._peer(name) for name in sorted(names) if name != node.name)
+        return tuple(self._peers[name] for name in sorted(names) if name != node.name)
 
     def _peer(self, name: str) -> TunnelPeer:
         addresses = tuple(address for _, address in self._addresses(name))

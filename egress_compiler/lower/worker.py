@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from egress_compiler.allocate import Allocation
-from egress_compiler.ir import Slot, Source, SourceMaps, SteerAnswer, SteerClass, SteerRoute, SteerRule
-from egress_compiler.lower.classes import Classification, Share, TrafficClass
+from egress_compiler.ir import Slot, SourceMaps, SteerAnswer, SteerClass, SteerRoute, SteerRule
+from egress_compiler.lower.classes import Classification, Governed, Share, TrafficClass
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
 from egress_compiler.net import FAMILIES, Family, format_address, format_interval
@@ -36,39 +36,26 @@ class WorkerSide:
         self._allocation = allocation
         self._layout = layout
         self._classes: dict[str, SteerClass] = {}
-        self._subnets = {
-            family: tuple(
-                Source(format_interval(family, s.interval), s.traffic_class.name, "podSubnet")
-                for s in classification.subnets[family]
-            )
-            for family in FAMILIES
+        self._subnets = {family: tuple(s.source for s in classification.subnets[family]) for family in FAMILIES}
+        self._subnet_classes = {
+            s.traffic_class.name: s.traffic_class for f in FAMILIES for s in classification.subnets[f]
         }
-        self._subnet_classes = [s.traffic_class for f in FAMILIES for s in classification.subnets[f]]
-        self._by_node = self._group(classification)
-
-    def _group(self, classification: Classification) -> Mapping[str, dict[Family, list[tuple[Source, TrafficClass]]]]:
-        pods = self._resolved.cluster.pods
-        grouped: dict[str, dict[Family, list[tuple[Source, TrafficClass]]]] = {}
+        self._by_node: dict[str, dict[Family, list[Governed]]] = {}
         for family in FAMILIES:
-            for source in classification.pods[family]:
-                pod = pods[source.pod]
-                text = format_address(family, source.value)
-                entry = Source(text, source.traffic_class.name, pod.key)
-                by_family = grouped.setdefault(pod.node, {4: [], 6: []})
-                by_family[family].append((entry, source.traffic_class))
-        return grouped
+            for pod in classification.pods[family]:
+                self._by_node.setdefault(pod.node, {4: [], 6: []})[family].append(pod)
 
     def steering(self, node: Node) -> Steering:
         """The sources on ``node`` and the classes they need; subnets go to every node, as any may have the pod."""
         pods = self._by_node.get(node.name, {4: [], 6: []})
-        needed = [c for family in FAMILIES for _, c in pods[family]] + self._subnet_classes
+        needed = self._subnet_classes | {pod.traffic_class.name: pod.traffic_class for f in FAMILIES for pod in pods[f]}
         maps = SourceMaps(
-            pods4=tuple(source for source, _ in pods[4]),
-            pods6=tuple(source for source, _ in pods[6]),
+            pods4=tuple(pod.source for pod in pods[4]),
+            pods6=tuple(pod.source for pod in pods[6]),
             subnets4=self._subnets[4],
             subnets6=self._subnets[6],
         )
-        return Steering(maps, tuple(sorted({self._class(c) for c in needed}, key=lambda c: c.name)))
+        return Steering(maps, tuple(self._class(needed[name]) for name in sorted(needed)))
 
     def _class(self, traffic_class: TrafficClass) -> SteerClass:
         known = self._classes.get(traffic_class.name)

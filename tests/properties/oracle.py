@@ -1,0 +1,311 @@
+"""What POLICY.md means, said a second time: one packet, one policy after the other.
+
+Written from the language's description alone and sharing no code with the compiler: plain dicts as they stand in
+YAML and JSON, and the standard library's addresses.  Which EIP and which node a policy got is the compiler's
+business; the oracle takes both from the reported statuses, and checks the rules that they must keep.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any, Literal, NamedTuple
+
+Json = Mapping[str, Any]
+IP = IPv4Address | IPv6Address
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+
+class Answer(NamedTuple):
+    """``addresses`` are the sources that are right: one EIP, or with ``node-ip`` those of the gateway's nodes."""
+
+    outcome: Literal["direct", "eip", "node-ip", "blocked"]
+    addresses: frozenset[str] = frozenset()
+
+
+DIRECT = Answer("direct")
+BLOCKED = Answer("blocked")
+
+ALWAYS_INSIDE = (
+    "127.0.0.0/8",
+    "::1",
+    "169.254.0.0/16",
+    "fe80::/10",
+    "224.0.0.0/4",
+    "ff00::/8",
+    "255.255.255.255",
+)
+TUNNEL_SUBNETS = {"ipv4Subnet": "172.31.0.0/16", "ipv6Subnet": "fd11::/112"}
+DEFAULT_LABEL = "spidernet.io/egressgateway-default"
+
+
+@cache
+def bounds(text: str) -> tuple[IP, IP]:
+    """First and last address of an address, a range or a CIDR."""
+    if "-" in text:
+        first, last = text.split("-")
+        return ip_address(first.strip()), ip_address(last.strip())
+    network = ip_network(text, strict=False)
+    return network[0], network[-1]
+
+
+def covers(texts: Iterable[str], address: IP) -> bool:
+    for text in texts:
+        first, last = bounds(text)
+        if first.version == address.version and int(first) <= int(address) <= int(last):
+            return True
+    return False
+
+
+def selects(selector: Json, labels: Mapping[str, str]) -> bool:
+    """A LabelSelector as the Kubernetes documentation describes it."""
+    for key, value in selector.get("matchLabels", {}).items():
+        if labels.get(key) != value:
+            return False
+    for expression in selector.get("matchExpressions", []):
+        key, operator, values = expression["key"], expression["operator"], expression.get("values", [])
+        if operator == "In" and labels.get(key) not in values:
+            return False
+        if operator == "NotIn" and key in labels and labels[key] in values:
+            return False
+        if operator == "Exists" and key not in labels:
+            return False
+        if operator == "DoesNotExist" and key in labels:
+            return False
+    return True
+
+
+def pool_addresses(texts: Iterable[str]) -> list[IP]:
+    """Every usable address of a pool, each once, sorted."""
+    found: set[IP] = set()
+    for text in texts:
+        first, last = bounds(text)
+        if "/" in text and first.version == 4 and int(last) - int(first) + 1 > 2:
+            first, last = first + 1, last - 1
+        found |= {first + i for i in range(int(last) - int(first) + 1)}
+    return sorted(found, key=int)
+
+
+def pool_of(gateway: Json, family: int) -> list[IP]:
+    return pool_addresses(gateway["spec"].get("ippools", {}).get(f"ipv{family}", []))
+
+
+def key_of(document: Json) -> Key:
+    metadata = document["metadata"]
+    namespace = metadata.get("namespace", "default") if document["kind"] == "EgressPolicy" else ""
+    return document["kind"], namespace, metadata["name"]
+
+
+def labels_of(item: Json) -> Mapping[str, str]:
+    return item["metadata"].get("labels") or {}
+
+
+class Oracle:
+    """``documents`` are the policy objects, ``objects`` the cluster's, ``status`` what the compiler reports."""
+
+    def __init__(self, documents: Sequence[Json], objects: Sequence[Json], settings: Json, status: Sequence[Json]):
+        self.gateways = {d["metadata"]["name"]: d for d in documents if d["kind"] == "EgressGateway"}
+        self.nodes = [o for o in objects if o["kind"] == "Node"]
+        self.pods = [o for o in objects if o["kind"] == "Pod" and _counts(o)]
+        self.namespaces = {o["metadata"]["name"]: labels_of(o) for o in objects if o["kind"] == "Namespace"}
+        self.status = {key_of(item): item.get("status", {}) for item in status}
+        self.policies = sorted(
+            (d for d in documents if d["kind"] in ("EgressPolicy", "EgressClusterPolicy")), key=_precedence
+        )
+        infos = [d for d in documents if d["kind"] == "EgressClusterInfo"]
+        self.inside = _inside(infos[0]["spec"] if infos else {}, objects, settings)
+        self.versions = {ip.version for node in self.nodes for ip in node_addresses(node)}
+
+    # ------------------------------------------------------------------------------------------ one packet's way
+
+    def answer(self, source: IP, destination: IP) -> Answer:
+        """What a new connection from ``source`` (a pod's address) to ``destination`` leaves with."""
+        if covers(self.inside, destination):
+            return DIRECT
+        for policy in self.policies:
+            if self.takes_source(policy, source) and takes_destination(policy, destination):
+                return self.leaves_with(policy, source.version)
+        return DIRECT
+
+    def takes_source(self, policy: Json, source: IP) -> bool:
+        applied = policy["spec"]["appliedTo"]
+        whole_cidr = policy["kind"] == "EgressClusterPolicy" and "namespaceSelector" not in applied
+        if applied.get("podSubnet") and whole_cidr:
+            return covers(applied["podSubnet"], source)
+        return any(source in pod_addresses(pod) and self.takes_pod(policy, pod) for pod in self.pods)
+
+    def takes_pod(self, policy: Json, pod: Json) -> bool:
+        applied, namespace = policy["spec"]["appliedTo"], pod["metadata"]["namespace"]
+        if policy["kind"] == "EgressPolicy":
+            if namespace != policy["metadata"].get("namespace", "default"):
+                return False
+        elif applied.get("namespaceSelector") not in (None, {}):
+            if namespace not in self.namespaces:
+                return False
+            if not selects(applied["namespaceSelector"], self.namespaces[namespace]):
+                return False
+        if applied.get("podSubnet"):
+            return any(covers(applied["podSubnet"], address) for address in pod_addresses(pod))
+        return selects(applied["podSelector"], labels_of(pod))
+
+    def leaves_with(self, policy: Json, version: int) -> Answer:
+        gateway, status = self.gateway_of(policy), self.status[key_of(policy)]
+        nodes = self.nodes_of(gateway)
+        if not nodes or version not in self.versions:
+            return BLOCKED
+        if policy["spec"].get("egressIP", {}).get("useNodeIP"):
+            own = [next((a for a in node_addresses(node) if a.version == version), None) for node in nodes]
+            possible = frozenset(str(address) for address in own if address is not None)
+            return Answer("node-ip", possible) if possible else BLOCKED
+        address = status["eip"].get(f"ipv{version}")
+        return Answer("eip", frozenset({address})) if address else BLOCKED
+
+    def gateway_of(self, policy: Json) -> Json:
+        name = policy["spec"].get("egressGatewayName")
+        if not name and policy["kind"] == "EgressPolicy":
+            namespace = policy["metadata"].get("namespace", "default")
+            name = self.namespaces.get(namespace, {}).get(DEFAULT_LABEL)
+        if name:
+            return self.gateways[name]
+        return next(g for g in self.gateways.values() if g["spec"].get("clusterDefault"))
+
+    def nodes_of(self, gateway: Json) -> list[Json]:
+        selector = gateway["spec"]["nodeSelector"]["selector"]
+        return [node for node in self.nodes if selects(selector, labels_of(node))]
+
+    # ------------------------------------------------------------------------------------- what allocations keep
+
+    def broken_rules(self, *, fresh: bool) -> list[str]:
+        """The rules that the reported EIPs and nodes break.  ``fresh``: compiled without a lock file."""
+        broken = [problem for policy in self.policies for problem in self._broken_by(policy)]
+        for name, gateway in self.gateways.items():
+            users = [p for p in self.policies if self.gateway_of(p) is gateway and not _uses_node_ip(p)]
+            homes: dict[str, set[str]] = {}
+            for policy in users:
+                status = self.status[key_of(policy)]
+                homes.setdefault(str(status["eip"]), set()).add(status["node"])
+            broken += [f"{name}: {eip} is on {sorted(nodes)}" for eip, nodes in homes.items() if len(nodes) > 1]
+            if fresh and users:
+                broken += self._broken_round_robin(name, gateway, users)
+        return broken
+
+    def _broken_by(self, policy: Json) -> list[str]:
+        gateway, status, wanted = (
+            self.gateway_of(policy),
+            self.status[key_of(policy)],
+            policy["spec"].get("egressIP", {}),
+        )
+        names = {node["metadata"]["name"] for node in self.nodes_of(gateway)}
+        broken = []
+        if status["node"] not in (names or {""}):
+            broken.append(f"{key_of(policy)}: its node {status['node']!r} is none of {sorted(names)}")
+        eip = {version: ip_address(a) for version in (4, 6) if (a := status["eip"].get(f"ipv{version}"))}
+        if _uses_node_ip(policy):
+            return [*broken, f"{key_of(policy)}: useNodeIP and yet {eip}"] if eip else broken
+        pools = {version: pool_of(gateway, version) for version in (4, 6)}
+        for version in (4, 6):
+            if bool(pools[version]) != (version in eip) or (version in eip and eip[version] not in pools[version]):
+                broken.append(f"{key_of(policy)}: {eip} does not fit the pool")
+                return broken
+            if wanted.get(f"ipv{version}") and ip_address(wanted[f"ipv{version}"]) != eip[version]:
+                broken.append(f"{key_of(policy)}: asked for {wanted} and got {eip}")
+        if len(eip) == 2 and pools[4].index(eip[4]) != pools[6].index(eip[6]):
+            broken.append(f"{key_of(policy)}: {eip} is no pair")
+        explicit = wanted.get("ipv4") or wanted.get("ipv6")
+        if not explicit and wanted.get("allocatorPolicy", "default") == "default":
+            index = self._default_index(gateway, pools)
+            if any(pools[version].index(eip[version]) != index for version in eip):
+                broken.append(f"{key_of(policy)}: {eip} is not the default EIP")
+        return broken
+
+    @staticmethod
+    def _default_index(gateway: Json, pools: Mapping[int, list[IP]]) -> int:
+        given = gateway["spec"].get("ippools", {})
+        for version in (4, 6):
+            if given.get(f"ipv{version}DefaultEIP"):
+                return pools[version].index(ip_address(given[f"ipv{version}DefaultEIP"]))
+        return 0
+
+    def _broken_round_robin(self, name: str, gateway: Json, users: Sequence[Json]) -> list[str]:
+        version = 4 if pool_of(gateway, 4) else 6
+        pool = [str(address) for address in pool_of(gateway, version)]
+        used = Counter(dict.fromkeys(pool, 0))
+        by_rr = Counter(dict.fromkeys(pool, 0))
+        for policy in users:
+            address = self.status[key_of(policy)]["eip"].get(f"ipv{version}", "")
+            wanted = policy["spec"].get("egressIP", {})
+            rr = wanted.get("allocatorPolicy") == "rr" and not wanted.get("ipv4") and not wanted.get("ipv6")
+            (by_rr if rr else used)[address] += 1
+        fewest = min((used + by_rr)[address] for address in pool)
+        return [
+            f"{name}: rr gave {address} to {count} policies (with others: {used[address] + count}), some have {fewest}"
+            for address, count in by_rr.items()
+            if count and used[address] + count - 1 > fewest
+        ]
+
+
+def _uses_node_ip(policy: Json) -> bool:
+    return bool(policy["spec"].get("egressIP", {}).get("useNodeIP"))
+
+
+def takes_destination(policy: Json, destination: IP) -> bool:
+    wanted = policy["spec"].get("destSubnet")
+    return not wanted or covers(wanted, destination)
+
+
+def _precedence(policy: Json) -> tuple[int, int, str, str]:
+    cluster = policy["kind"] == "EgressClusterPolicy"
+    _, namespace, name = key_of(policy)
+    return policy["spec"].get("priority", 32768 if cluster else 1000), int(cluster), namespace, name
+
+
+def _counts(pod: Json) -> bool:
+    """Pending or Running, with an address of its own."""
+    finished = pod["status"].get("phase") not in ("Pending", "Running")
+    return not finished and not pod["spec"].get("hostNetwork") and bool(pod_addresses(pod))
+
+
+def pod_addresses(pod: Json) -> list[IP]:
+    return [ip_address(entry["ip"]) for entry in pod["status"].get("podIPs", [])]
+
+
+def node_addresses(node: Json) -> list[IP]:
+    return [ip_address(entry["address"]) for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"]
+
+
+# ---------------------------------------------------------------------------------------- the inside of the cluster
+
+
+def _inside(info: Json, objects: Sequence[Json], settings: Json) -> list[str]:
+    detect = {"nodeIP": True, "clusterIP": True, "podCidrMode": "auto", **info.get("autoDetect", {})}
+    inside = [*ALWAYS_INSIDE, *info.get("extraCidr", [])]
+    inside += [settings.get("tunnel", {}).get(key, subnet) for key, subnet in TUNNEL_SUBNETS.items()]
+    inside += [*settings.get("podCIDRs", []), *settings.get("serviceCIDRs", [])]
+    if detect["nodeIP"]:
+        inside += [str(address) for o in objects if o["kind"] == "Node" for address in node_addresses(o)]
+    if detect["podCidrMode"] in ("k8s", "auto"):
+        inside += [cidr for o in objects if o["kind"] == "Node" for cidr in o["spec"].get("podCIDRs", [])]
+    if detect["podCidrMode"] in ("calico", "auto"):
+        inside += [o["spec"]["cidr"] for o in objects if o["kind"] == "IPPool"]
+    if detect["clusterIP"]:
+        inside += _service_cidrs(objects)
+    return inside
+
+
+def _service_cidrs(objects: Sequence[Json]) -> list[str]:
+    """ServiceCIDR objects, else kubeadm's configuration, else what the control plane was started with."""
+    given = [cidr for o in objects if o["kind"] == "ServiceCIDR" for cidr in o["spec"]["cidrs"]]
+    for item in objects:
+        if not given and item["kind"] == "ConfigMap" and item["metadata"]["name"] == "kubeadm-config":
+            lines = item["data"]["ClusterConfiguration"].splitlines()
+            given = [c for line in lines if "serviceSubnet:" in line for c in line.split(": ")[1].split(",")]
+    for item in objects:
+        if not given and item["kind"] == "Pod" and item["metadata"]["namespace"] == "kube-system":
+            words = [word for c in item["spec"].get("containers", []) for word in c.get("command", [])]
+            given = [
+                c for w in words if w.startswith("--service-cluster-ip-range=") for c in w.split("=")[1].split(",")
+            ]
+    return given

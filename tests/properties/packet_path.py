@@ -1,0 +1,135 @@
+"""One connection's first packet through the files of a bundle: rules, routes and VRRP as the node would use them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from tests.properties.nft_text import Packet, Ruleset
+
+TUNNEL = "egress.vxlan"
+UPLINK = "eth0"
+IP = IPv4Address | IPv6Address
+
+_RULE = re.compile(r"^rule add preference 99 fwmark (\S+)/(\S+) lookup (\d+) ", re.MULTILINE)
+_ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} table (\d+) ", re.MULTILINE)
+_UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
+_INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
+_VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
+_VIRTUAL_RULE = re.compile(r"^ +from (\S+)/0 fwmark (\S+)/(\S+) lookup main preference 98$", re.MULTILINE)
+
+
+class NodeFiles:
+    """What the files of one node say."""
+
+    def __init__(self, name: str, files: Mapping[str, str]) -> None:
+        self.name = name
+        self._files = files
+
+    @cached_property
+    def ruleset(self) -> Ruleset:
+        return Ruleset(self._files["nftables.nft"])
+
+    @cached_property
+    def _steering(self) -> Mapping[int, list[tuple[int, int, str]]]:
+        """By IP version: mark, mask and tunnel VIP of each rule."""
+        found: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
+        for version, name in ((4, "routes.batch"), (6, "routes6.batch")):
+            text = self._files.get(name, "")
+            routes = {table: via for via, table in _ROUTE.findall(text)}
+            last_resort = set(_UNREACHABLE.findall(text))
+            for mark, mask, table in _RULE.findall(text):
+                assert table in last_resort, f"table {table} has no unreachable route"
+                found[version].append((int(mark, 0), int(mask, 0), routes[table]))
+        return found
+
+    @cached_property
+    def instances(self) -> Mapping[str, str]:
+        return dict(_INSTANCE.findall(self._files.get("keepalived.conf", "")))
+
+    def addresses(self, instance: str) -> Mapping[str, str]:
+        """The virtual addresses of an instance, with their devices."""
+        return dict(_VIRTUAL_ADDRESS.findall(self.instances[instance]))
+
+    def instance_with(self, address: str) -> str | None:
+        return next((name for name in self.instances if address in self.addresses(name)), None)
+
+    def way(self, packet: Packet, mastered: str | None) -> str | None:
+        """The tunnel VIP that a marked packet is routed to; None for the main table.  ``mastered``: an instance."""
+        if mastered is not None and mastered in self.instances:
+            for source, mark, mask in _VIRTUAL_RULE.findall(self.instances[mastered]):
+                if ip_address(source).version == packet.version and packet.mark & int(mask, 0) == int(mark, 0):
+                    return None
+        for mark_value, mask_value, via in self._steering[packet.version]:
+            if packet.mark & mask_value == mark_value:
+                return via
+        return None
+
+
+def nodes_of(files: Mapping[str, str]) -> dict[str, NodeFiles]:
+    """The nodes of a bundle from its files by relative path."""
+    texts: dict[str, dict[str, str]] = {}
+    for path, text in files.items():
+        if path.startswith("nodes/"):
+            _, node, name = path.split("/", 2)
+            texts.setdefault(node, {})[name] = text
+    return {node: NodeFiles(node, texts[node]) for node in sorted(texts)}
+
+
+def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: IP) -> Mapping[str, str]:
+    """The address that a new connection from a pod on ``start`` leaves with, by the node that is its slot's master.
+
+    ``direct`` where nothing is done to it, ``blocked`` where it goes nowhere; where no gateway has to do with it, the
+    only key is the empty string.
+    """
+    first = Packet(source.version, int(source), int(destination), iif="veth0")
+    result = nodes[start].ruleset.run("prerouting", first)
+    if result.verdict != "accept":
+        return {"": "blocked"}
+    packet = result.packet
+    vip = nodes[start].way(packet, None)
+    if vip is None:
+        return {"": _go_out(nodes[start], packet, "direct")}
+    masters = {name: found for name, node in nodes.items() if (found := node.instance_with(vip)) is not None}
+    assert masters, f"no gateway has the tunnel VIP {vip}"
+    return {master: _by(nodes, start, packet, vip, master, masters[master]) for master in masters}
+
+
+def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, master: str, instance: str) -> str:
+    if nodes[start].way(packet, instance if start == master else None) is None:
+        return _go_out(nodes[start], packet, "leaked")
+    sent = _route_out(nodes[start], packet, TUNNEL)
+    if sent is None:
+        return "blocked"
+    assert sent.source == packet.source, "the source changed before the tunnel"
+    assert sent.mark & 0x3FFF == 0, "the encapsulated packet would be routed into the tunnel again"
+    arrived = replace(packet, iif=TUNNEL, oif="", mark=0, ct_mark=0)
+    result = nodes[master].ruleset.run("prerouting", arrived)
+    assert nodes[master].way(result.packet, None) is None, "the packet would go back into the tunnel"
+    left = _go_out(nodes[master], result.packet, "leaked") if result.verdict == "accept" else "blocked"
+    if left not in ("blocked", "leaked"):
+        owned = nodes[master].addresses(instance)
+        own = nodes[master].instance_with(left) is None
+        assert own or owned.get(left) == UPLINK, f"{left} is not in {instance} of {master}"
+    return left
+
+
+def _route_out(node: NodeFiles, packet: Packet, oif: str) -> Packet | None:
+    for hook in ("forward", "postrouting"):
+        result = node.ruleset.run(hook, replace(packet, oif=oif))
+        if result.verdict != "accept":
+            return None
+        packet = result.packet
+    return packet
+
+
+def _go_out(node: NodeFiles, packet: Packet, untouched: str) -> str:
+    left = _route_out(node, packet, UPLINK)
+    if left is None:
+        return "blocked"
+    if left.source == packet.source:
+        return untouched
+    return str(IPv4Address(left.source) if packet.version == 4 else IPv6Address(left.source))

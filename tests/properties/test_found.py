@@ -1,0 +1,77 @@
+"""What the properties found, each as the smallest case that shows it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from egress_compiler.diagnostics import InvalidInput
+from egress_compiler.pipeline import Compilation
+from tests.properties import packet_path
+from tests.properties.compiled import compiled
+from tests.properties.strategies import Json, Scenario, cluster_object, document
+
+
+def node(name: str, *addresses: str, labels: Json | None = None) -> Json:
+    number = int(name[1:])
+    status = {"addresses": [{"type": "InternalIP", "address": a} for a in addresses or (f"10.0.0.{number}",)]}
+    spec = {"podCIDRs": [f"10.1.{number}.0/24", f"fd00:1:{number:x}::/64"]}
+    return cluster_object("Node", name, labels=labels or {"gw": "x"}, spec=spec, status=status)
+
+
+def pod(name: str, on: str, *addresses: str, namespace: str = "a", labels: Json | None = None) -> Json:
+    status = {"phase": "Running", "podIP": addresses[0], "podIPs": [{"ip": a} for a in addresses]}
+    return cluster_object("Pod", name, namespace, labels or {"app": "web"}, spec={"nodeName": on}, status=status)
+
+
+def gateway(name: str = "g", *pool: str, selector: Json | None = None) -> Json:
+    spec = {
+        "ippools": {"ipv4": list(pool) or ["10.0.0.64-10.0.0.79"]},
+        "nodeSelector": {"selector": selector or {"matchLabels": {"gw": "x"}}},
+        "clusterDefault": name == "g",
+    }
+    return document("EgressGateway", name, spec)
+
+
+def policy(name: str, namespace: str = "a", kind: str = "EgressPolicy", **spec: object) -> Json:
+    applied = {"appliedTo": {"podSelector": {"matchLabels": {"app": "web"}}}}
+    return document(kind, name, applied | spec, namespace if kind == "EgressPolicy" else "")
+
+
+SERVICES = cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.2.0.0/24"]})
+NAMESPACE = cluster_object("Namespace", "a")
+
+
+def leave(compilation: Compilation, start: str, source: str, destination: str) -> set[str]:
+    files = packet_path.nodes_of(compilation.files)
+    return set(packet_path.leave(files, start, ip_address(source), ip_address(destination)).values())
+
+
+def test_pods_with_ipv6_on_nodes_without_reach_each_other() -> None:
+    scenario = Scenario(
+        (gateway(), policy("p")), (node("n1"), pod("p", "n1", "10.1.1.1", "fd00:1:1::1"), NAMESPACE, SERVICES)
+    )
+    compilation = compiled(scenario)
+    assert leave(compilation, "n1", "fd00:1:1::1", "fd00:1:1::2") == {"direct"}
+    assert leave(compilation, "n1", "fd00:1:1::1", "2001:db8::1") == {"blocked"}
+
+
+def test_no_policy_can_be_named_like_the_class_of_others() -> None:
+    """The name of a class of several policies is computable; a tenant must not be able to take it."""
+    bank = policy("bank", priority=1, destSubnet=["203.0.113.0/24"])
+    cluster = policy("all", kind="EgressClusterPolicy")
+    objects = (
+        node("n1"),
+        pod("p", "n1", "10.1.1.1"),
+        pod("q", "n1", "10.1.1.2", labels={"app": "q"}),
+        NAMESPACE,
+        SERVICES,
+    )
+    plan = compiled(Scenario((gateway(), bank, cluster), objects)).plans[0]
+    (combined,) = (c.name for c in plan.steer_classes if len(c.policies) == 2)
+    namesake = policy(combined.removeprefix("egp.a."), appliedTo={"podSelector": {"matchLabels": {"app": "q"}}})
+    try:
+        compilation = compiled(Scenario((gateway(), bank, cluster, namesake), objects))
+    except InvalidInput:
+        return  # no name at all, so nobody can have it
+    names = [c.name for c in compilation.plans[0].steer_classes]
+    assert len(names) == len(set(names)) == 2

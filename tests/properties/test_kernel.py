@@ -1,0 +1,83 @@
+"""Random bundles before the tools that read them, and the kernel's look-ups against the evaluator's."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from egress_compiler.ir import NodePlan
+from tests.properties.compiled import compiled_or_reject
+from tests.properties.nft_text import Lookup, Ruleset
+from tests.properties.search import examples
+from tests.properties.strategies import Scenario, scenarios
+
+QUESTIONS = 12
+"""Look-ups asked of the kernel for each node."""
+
+
+@pytest.mark.lab
+@examples(60)
+@given(scenarios())
+def test_tools_accept_every_file_and_the_kernel_finds_what_the_evaluator_finds(scenario: Scenario) -> None:
+    compilation = compiled_or_reject(scenario)
+    for plan in compilation.plans:
+        prefix = f"nodes/{plan.node}/"
+        files = {path.removeprefix(prefix): t for path, t in compilation.files.items() if path.startswith(prefix)}
+        _check(plan, files)
+
+
+def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
+    questions = list(_questions(Ruleset(files["nftables.nft"]), random.Random(len(files["nftables.nft"]))))
+    script = [
+        f"ip link add {plan.interface} type veth peer name peer && ip link set {plan.interface} up",
+        f"ip address add {plan.tunnel.underlay}/{64 if ':' in plan.tunnel.underlay else 24} dev {plan.interface}",
+        "ip -batch vxlan.batch && bridge -batch fdb.batch",
+        "ip -batch routes.batch",
+        "[ ! -e routes6.batch ] || ip -6 -batch routes6.batch",
+        "nft -c -f nftables.nft && nft -f nftables.nft && nft -f nftables.nft",
+        "[ ! -e keepalived.conf ] || keepalived --config-test --use-file=keepalived.conf",
+        "set +e",
+        *(
+            f"echo '?'; nft get element inet egress_gateway {name} '{{ {address} }}' 2>/dev/null"
+            for name, address, _ in questions
+        ),
+        "true",
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, text in files.items():
+            (Path(directory) / name).write_text(text)
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-ec", "\n".join(script)],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    told = f"{plan.node}:\n{done.stderr}\n{files['nftables.nft']}"
+    assert done.returncode == 0, told
+    assert done.stderr == "", told
+    for (name, address, found), answer in zip(questions, done.stdout.split("?\n")[1:], strict=True):
+        if found is None:
+            assert "elements" not in answer, f"{address} is in {name}: {answer}\n{told}"
+        else:
+            assert " ".join(found) in answer, f"{address} in {name} is {found}, not {answer}\n{told}"
+            assert "elements" in answer, f"{address} is not in {name}\n{told}"
+
+
+def _questions(ruleset: Ruleset, dice: random.Random) -> Iterator[tuple[str, str, list[str] | None]]:
+    """Set or map, an address at or beside an element's end, and what follows that element."""
+    ends: list[tuple[str, Lookup, int]] = []
+    for name, lookup in ruleset.lookups.items():
+        for (first, last), _ in lookup.entries:
+            ends += [(name, lookup, value) for value in (first - 1, first, last, last + 1)]
+    for name, lookup, value in dice.sample(ends, min(QUESTIONS, len(ends))):
+        six = name.endswith("6") or (name == "tunnel_peers" and value >> 32)
+        if 0 <= value < 1 << (128 if six else 32):
+            yield name, str(IPv6Address(value) if six else IPv4Address(value)), lookup.find(value)

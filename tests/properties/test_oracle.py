@@ -1,0 +1,127 @@
+"""The compiler against the oracle: one packet after the other, over random clusters.
+
+Three things must say the same as the oracle: ``decide``, which walks the resolved policies; the NodePlans; and the
+text of the generated files, read by an evaluator that knows nothing of the compiler.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from hypothesis import event, given
+
+from egress_compiler.decide import decide
+from egress_compiler.net import Address, Family
+from egress_compiler.pipeline import Compilation
+from tests.properties import packet_path, plan_walk
+from tests.properties.compiled import compiled_or_reject, oracle_of
+from tests.properties.oracle import (
+    ALWAYS_INSIDE,
+    Answer,
+    Oracle,
+    bounds,
+    node_addresses,
+    pod_addresses,
+)
+from tests.properties.search import examples
+from tests.properties.strategies import Scenario, scenarios
+
+IP = IPv4Address | IPv6Address
+DESTINATIONS_OF_ONE_SOURCE = 24
+
+
+@examples(120)
+@given(scenarios())
+def test_decide_plans_and_text_agree_with_the_oracle(scenario: Scenario) -> None:
+    compilation = compiled_or_reject(scenario)
+    oracle = oracle_of(scenario, compilation)
+    plans = {plan.node: plan for plan in compilation.plans}
+    files = packet_path.nodes_of(compilation.files)
+    for start, source, destination in packets(scenario, oracle):
+        wanted = oracle.answer(source, destination)
+        told = f"{source} on {start} to {destination}: {wanted}"
+        event(wanted.outcome)
+        assert decided(compilation, source, destination) == wanted, told
+        check_ways(plan_walk.leave(plans, start, source, destination), wanted, oracle, told)
+        check_ways(packet_path.leave(files, start, source, destination), wanted, oracle, told)
+
+
+@examples(60)
+@given(scenarios())
+def test_allocations_keep_the_rules(scenario: Scenario) -> None:
+    compilation = compiled_or_reject(scenario)
+    assert oracle_of(scenario, compilation).broken_rules(fresh=True) == []
+    again = compiled_or_reject(scenario, compilation.lock_text)
+    assert oracle_of(scenario, again).broken_rules(fresh=False) == []
+
+
+def decided(compilation: Compilation, source: IP, destination: IP) -> Answer:
+    family: Family = 4 if source.version == 4 else 6
+    decision = decide(
+        compilation.resolved, compilation.allocation, Address(family, int(source)), Address(family, int(destination))
+    )
+    return Answer(decision.outcome, frozenset(decision.sources))
+
+
+def check_ways(ways: Mapping[str, str], wanted: Answer, oracle: Oracle, told: str) -> None:
+    """Whoever is the slot's master, the packet leaves as it should."""
+    if wanted.outcome in ("direct", "blocked") and set(ways) == {""}:
+        assert ways == {"": wanted.outcome}, told
+        return
+    assert "" not in ways, told
+    for master, way in ways.items():
+        right = wanted.addresses
+        if wanted.outcome == "node-ip":
+            node = next(node for node in oracle.nodes if node["metadata"]["name"] == master)
+            own = {str(a) for a in node_addresses(node)[:2] if str(a) in wanted.addresses}
+            right = frozenset(own or {"blocked"})
+        assert way in right, f"{told}, but by {master}: {way}"
+
+
+# ---------------------------------------------------------------------------------------------- packets worth a try
+
+
+def packets(scenario: Scenario, oracle: Oracle) -> Iterator[tuple[str, IP, IP]]:
+    """Node, source, destination: every pod, and addresses in and beside podSubnets where no pod is known."""
+    dice = random.Random(len(scenario.documents) * 1000 + len(scenario.objects))
+    nodes = [node["metadata"]["name"] for node in oracle.nodes]
+    sources = [(pod["spec"]["nodeName"], address) for pod in oracle.pods for address in pod_addresses(pod)]
+    known = {address for _, address in sources}
+    beside = _around(
+        text
+        for policy in oracle.policies
+        if policy["kind"] == "EgressClusterPolicy"
+        for text in policy["spec"]["appliedTo"].get("podSubnet", [])
+    )
+    strangers = sorted((a for a in beside if a not in known), key=lambda a: (a.version, int(a)))
+    sources += [(dice.choice(nodes), a) for a in dice.sample(strangers, min(6, len(strangers)))]
+    destinations = sorted(_destinations(scenario, oracle), key=lambda a: (a.version, int(a)))
+    for start, source in sources:
+        possible = [d for d in destinations if d.version == source.version]
+        for destination in dice.sample(possible, min(DESTINATIONS_OF_ONE_SOURCE, len(possible))):
+            yield start, source, destination
+
+
+def _destinations(scenario: Scenario, oracle: Oracle) -> set[IP]:
+    texts = [text for policy in oracle.policies for text in policy["spec"].get("destSubnet", [])]
+    found = _around([*texts, *oracle.inside, *ALWAYS_INSIDE])
+    found |= {address for pod in oracle.pods for address in pod_addresses(pod)}
+    found |= {address for node in oracle.nodes for address in node_addresses(node)}
+    found |= {ip_address(service["spec"]["clusterIP"]) for service in scenario.of_kind("Service")}
+    found |= {ip_address(a) for status in oracle.status.values() for a in status.get("eip", {}).values()}
+    found |= {IPv4Address("8.8.8.8"), IPv6Address("2001:db8:ffff::1"), IPv4Address(0), IPv6Address(0)}
+    return found
+
+
+def _around(texts: Iterable[str]) -> set[IP]:
+    """The ends of addresses, ranges and CIDRs, and the addresses before and after them."""
+    found: set[IP] = set()
+    for text in texts:
+        for end in bounds(text):
+            last = (1 << end.max_prefixlen) - 1
+            for value in (int(end) - 1, int(end), int(end) + 1):
+                if 0 <= value <= last:
+                    found.add(IPv4Address(value) if end.version == 4 else IPv6Address(value))
+    return found
