@@ -23,7 +23,7 @@ from egress_compiler.lab.playbooks import SOURCE_TREE, run_playbook
 from egress_compiler.pipeline import compile_bundle
 from egress_compiler.status import COLUMNS, policy_rows
 
-LAB = "demo"
+LAB = f"demo-{os.getpid()}"
 EXAMPLE = SOURCE_TREE / "examples" / "dual-stack-ha"
 OUTAGE_SECONDS = 5.0
 _COUNT = re.compile(r"(\w+)=(\d+)")
@@ -113,7 +113,6 @@ def _dry_run(show: _Show) -> int:
 
 def _demo(show: _Show) -> int:
     start = time.monotonic()
-    down(LAB)
     with show.step("Bring up a cluster of network namespaces"):
         up_example(EXAMPLE, LAB)
         running = running_example(LAB)

@@ -17,6 +17,18 @@ from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 API_VERSION = "egressgateway.spidernet.io/v1beta1"
 POLICY_LABEL = "spidernet.io/policy-name"
 COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSNODE")
+WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS")
+GATEWAY_COLUMNS = (
+    "NAME",
+    "IPV4DEFAULTEIP",
+    "IPV6DEFAULTEIP",
+    "CLUSTERDEFAULT",
+    "IPV4TOTAL",
+    "IPV4FREE",
+    "IPV6TOTAL",
+    "IPV6FREE",
+    "NODES",
+)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -37,6 +49,51 @@ def policy_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, s
         four, six = (_text(placement, family) for family in FAMILIES)
         rows.append((policy.policy.ref.namespace, policy.policy.ref.name, policy.gateway.name, four, six, node))
     return sorted(rows)
+
+
+def wide_rows(resolved: Resolved, allocation: Allocation) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """More of each policy, by namespace and name: who takes over, the priority, how many pods it selects."""
+    rows: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for policy in resolved.policies:
+        placement = allocation.placements[policy.policy.ref]
+        backups = allocation.slots[placement.slot].order[1:] if placement.slot is not None else ()
+        pods = "<subnets>" if policy.subnets[4] or policy.subnets[6] else str(len(policy.pods))
+        ref = policy.policy.ref
+        rows[ref.namespace, ref.name] = (",".join(backups), str(policy.policy.priority), pods)
+    return rows
+
+
+def gateway_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, ...]]:
+    """The table of gateways, with the columns of their CRD and the nodes: one row a gateway, sorted by name."""
+    rows: list[tuple[str, ...]] = []
+    for name in sorted(resolved.gateways):
+        gateway, status = resolved.gateways[name], _gateway(resolved.gateways[name], resolved, allocation)["status"]
+        default = allocation.lock.gateways.get(name)
+        usage = [str(status["ipUsage"][f"ipv{family}{what}"]) for family in FAMILIES for what in ("Total", "Free")]
+        nodes = ",".join(node.name for node in gateway.nodes)
+        is_default = str(gateway.gateway.cluster_default).lower()
+        rows.append((name, default.ipv4 if default else "", default.ipv6 if default else "", is_default, *usage, nodes))
+    return rows
+
+
+def status_list(
+    resolved: Resolved,
+    allocation: Allocation,
+    plans: Sequence[NodePlan],
+    kinds: Sequence[str],
+    namespace: str | None = None,
+) -> dict[str, Any]:
+    """A List of the objects of ``kinds``, with their spec and status, as ``kubectl get -o`` has it."""
+    documents = {policy.policy.ref: policy.policy.document for policy in resolved.policies}
+    documents |= {Ref("EgressGateway", "", name): g.gateway.document for name, g in resolved.gateways.items()}
+    items: list[dict[str, Any]] = []
+    for item in status_objects(resolved, allocation, plans):
+        names = item["metadata"]
+        ref = Ref(item["kind"], names.get("namespace", ""), names["name"])
+        if item["kind"] in kinds and namespace in (None, ref.namespace):
+            data: Any = documents[ref].data
+            items.append({**item, "spec": data.get("spec", {})})
+    return {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
 def status_objects(resolved: Resolved, allocation: Allocation, plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
@@ -137,7 +194,7 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
 
 def _endpoint(resolved: Resolved, position: int) -> dict[str, Any]:
     pod = resolved.cluster.pods[position]
-    addresses = {
-        f"ipv{family}": [format_address(f, value) for f, value in pod.addresses if f == family] for family in FAMILIES
-    }
-    return {"ns": pod.namespace, "pod": pod.name, "node": pod.node, **addresses}
+    texts: dict[Family, list[str]] = {4: [], 6: []}
+    for family, value in pod.addresses:
+        texts[family].append(format_address(family, value))
+    return {"ns": pod.namespace, "pod": pod.name, "node": pod.node, "ipv4": texts[4], "ipv6": texts[6]}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from egress_compiler.allocate.eips import EipPair, choose_eips, default_pair
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give
-from egress_compiler.allocate.placement import Unit, place_units
+from egress_compiler.allocate.placement import Unit, even_out, place_units
 from egress_compiler.diagnostics import Collector
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock, SlotLock
 from egress_compiler.model.policy import Ref
@@ -55,13 +55,17 @@ class Allocation:
 NO_EIP = EipPair(None, None)
 
 
-def allocate(resolved: Resolved, lock: Lock, settings: Settings, found: Collector) -> Allocation:
-    """All numbers of the run; exhaustion goes to ``found``."""
+def allocate(
+    resolved: Resolved, lock: Lock, settings: Settings, found: Collector, *, rebalance: bool = False
+) -> Allocation:
+    """All numbers of the run; exhaustion goes to ``found``.  ``rebalance`` moves what is not pinned, to be even."""
     by_gateway: dict[str, list[ResolvedPolicy]] = {name: [] for name in sorted(resolved.gateways)}
     for policy in resolved.policies:
         by_gateway[policy.gateway.name].append(policy)
     total: Counter[str] = Counter()
-    shares = [_share(resolved.gateways[name], policies, lock, total) for name, policies in by_gateway.items()]
+    shares = [
+        _share(resolved.gateways[name], policies, lock, total, rebalance) for name, policies in by_gateway.items()
+    ]
     pairs = {key for share in shares for key in share.slot_keys()}
     numbers = _numbers(resolved, pairs, lock, settings, found)
     slots = {number.slot: _slot(key, number, resolved, settings) for key, number in numbers.slots.items()}
@@ -112,7 +116,9 @@ class _Share:
         return locks
 
 
-def _share(resolved: ResolvedGateway, policies: Sequence[ResolvedPolicy], lock: Lock, total: Counter[str]) -> _Share:
+def _share(
+    resolved: ResolvedGateway, policies: Sequence[ResolvedPolicy], lock: Lock, total: Counter[str], rebalance: bool
+) -> _Share:
     gateway = resolved.gateway
     with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
     eips: dict[Ref, EipPair] = {policy.policy.ref: NO_EIP for policy in policies}
@@ -125,13 +131,13 @@ def _share(resolved: ResolvedGateway, policies: Sequence[ResolvedPolicy], lock: 
     units = {ref: f"{gateway.name}/{pair.text}" if pair != NO_EIP else str(ref) for ref, pair in eips.items()}
     before = {key: entry.node for key, entry in lock.eips.items()}
     before |= {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway.name}
-    weights = Counter(units.values())
+    eip_units = {units[ref] for ref, pair in eips.items() if pair != NO_EIP}
+    weighed = [Unit(key, weight, key in eip_units) for key, weight in sorted(Counter(units.values()).items())]
     names = [node.name for node in resolved.nodes]
-    nodes = (
-        place_units([Unit(key, weight) for key, weight in sorted(weights.items())], names, before, total)
-        if names
-        else {}
-    )
+    nodes = place_units(weighed, names, before, total) if names else {}
+    if rebalance and nodes:
+        pinned = frozenset(key for key, kept in lock.eips.items() if kept.pinned and nodes.get(key) == kept.node)
+        nodes = even_out(weighed, names, nodes, pinned)
     return _Share(gateway.name, default, eips, units, nodes)
 
 

@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 
 class Unit(NamedTuple):
-    """What moves as one: an EIP with all its policies, or one useNodeIP policy.  ``key`` names it in the lock."""
+    """What moves as one: an EIP with all its policies, or one useNodeIP policy.  ``key`` names it in the lock.
+
+    ``keeps_address`` is False for the latter: on another node it leaves with another address.
+    """
 
     key: str
     weight: int
+    keeps_address: bool = True
 
 
 def place_units(
@@ -41,3 +45,41 @@ def place_units(
     for unit in sorted(waiting, key=lambda unit: (-unit.weight, unit.key)):
         put(unit, min(nodes, key=lambda node: (load[node], total[node], node)))
     return placed
+
+
+def even_out(
+    units: Sequence[Unit], nodes: Sequence[str], placed: Mapping[str, str], fixed: frozenset[str]
+) -> dict[str, str]:
+    """``placed`` made even by few moves; the units in ``fixed`` stay.
+
+    Each move takes one unit from a fuller node to an emptier one and makes the two more alike, so it ends; with
+    units of one policy each, no two nodes then differ by more than one, and no unit has moved twice.
+    """
+    now = dict(placed)
+    load = Counter(dict.fromkeys(nodes, 0))
+    movable: dict[str, list[Unit]] = {node: [] for node in nodes}
+    for unit in sorted(units, key=lambda unit: unit.key):
+        load[now[unit.key]] += unit.weight
+        if unit.key not in fixed:
+            movable[now[unit.key]].append(unit)
+    while (move := _best_move(nodes, load, movable)) is not None:
+        unit, source, target = move
+        movable[source].remove(unit)
+        movable[target].append(unit)
+        load[source] -= unit.weight
+        load[target] += unit.weight
+        now[unit.key] = target
+    return now
+
+
+def _best_move(
+    nodes: Sequence[str], load: Mapping[str, int], movable: Mapping[str, Sequence[Unit]]
+) -> tuple[Unit, str, str] | None:
+    """From the fullest node that can give to the emptiest that can take: the unit that evens the two out most."""
+    for source in sorted(nodes, key=lambda node: (-load[node], node)):
+        for target in sorted(nodes, key=lambda node: (load[node], node)):
+            gap = load[source] - load[target]
+            fitting = [unit for unit in movable[source] if unit.weight < gap]
+            if fitting:
+                return min(fitting, key=lambda u: (abs(2 * u.weight - gap), not u.keeps_address, u.key)), source, target
+    return None

@@ -8,10 +8,16 @@ import traceback
 
 import click
 
-from egress_compiler.cli.compile import compile_command, status_command, validate_command
+from egress_compiler.cli.compile import compile_command, validate_command
+from egress_compiler.cli.explain import explain_command
 from egress_compiler.cli.lab import echo_server_command, lab_group
+from egress_compiler.cli.move import move_command
 from egress_compiler.cli.output import Run, report
-from egress_compiler.diagnostics import InvalidInput, printable
+from egress_compiler.cli.plan import plan_command
+from egress_compiler.cli.schema import schema_command
+from egress_compiler.cli.snapshot import snapshot_command
+from egress_compiler.cli.status import status_command
+from egress_compiler.diagnostics import InvalidInput, count_errors, printable
 from egress_compiler.lab.errors import LabError
 
 EXIT_INVALID = 1
@@ -27,6 +33,11 @@ def app() -> None:
 
 app.add_command(validate_command)
 app.add_command(compile_command)
+app.add_command(plan_command)
+app.add_command(explain_command)
+app.add_command(move_command)
+app.add_command(snapshot_command)
+app.add_command(schema_command)
 app.add_command(status_command)
 app.add_command(lab_group)
 app.add_command(echo_server_command)
@@ -40,6 +51,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except InvalidInput as problem:
         report(problem.diagnostics, run.output)
+        if run.output == "text" and not count_errors(problem.diagnostics):
+            click.echo("Warnings are refused; nothing was written.", err=True)
         sys.exit(EXIT_INVALID)
     except LabError as problem:
         click.echo(f"egress-compiler: {printable(str(problem))}", err=True)

@@ -1,4 +1,4 @@
-"""``validate``, ``compile`` and ``status``."""
+"""``validate`` and ``compile``, and the options that all commands that compile share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 import click
 
 from egress_compiler import bundle
-from egress_compiler.cli.output import FORMAT, report, table
-from egress_compiler.diagnostics import Collector, as_json, in_order
+from egress_compiler.cli.output import DIAGNOSTIC_FORMAT, report
+from egress_compiler.diagnostics import Collector, InvalidInput, as_json, in_order, open_warnings
 from egress_compiler.load import load_documents
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
-from egress_compiler.status import COLUMNS, policy_rows
 from egress_compiler.validate import validate_policies
 
 PATH = click.Path(path_type=Path)
+WARNINGS_AS_ERRORS = click.option(
+    "--warnings-as-errors", is_flag=True, help="Refuse input with a warning that no annotation accepts."
+)
 EXIT_CHANGES = 2
 
 
@@ -44,6 +46,26 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--inventory", "-i", type=PATH, help="Ansible inventory with the nodes' interface names."),
             click.option("--settings", "-s", type=PATH, help="Settings file."),
             click.option("--lock", "-l", type=PATH, help="Lock file. Default: egress.lock.json beside the policies."),
+            WARNINGS_AS_ERRORS,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def allocation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What may move an allocation, where people asked for it."""
+    for option in reversed(
+        [
+            click.option(
+                "--import-status",
+                type=PATH,
+                multiple=True,
+                help="Keep the EIPs and nodes in these exports of the policies' and gateways' statuses; repeatable.",
+            ),
+            click.option(
+                "--rebalance", is_flag=True, help="Spread EIPs that are not pinned evenly, by as few moves as possible."
+            ),
         ]
     ):
         command = option(command)
@@ -57,37 +79,46 @@ def inputs_from(options: dict[str, Any]) -> Inputs:
         inventory=options["inventory"],
         settings=options["settings"],
         lock=options["lock"],
+        import_status=tuple(options.get("import_status", ())),
+        rebalance=options.get("rebalance", False),
+        warnings_as_errors=options["warnings_as_errors"],
     )
 
 
 @click.command("validate")
 @click.argument("policies", nargs=-1, required=True, type=PATH)
-@FORMAT
-def validate_command(policies: tuple[Path, ...], output: str) -> None:
+@WARNINGS_AS_ERRORS
+@DIAGNOSTIC_FORMAT
+def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, output: str) -> None:
     """Check the shape and meaning of policy files; needs no cluster."""
     found = Collector()
     policy_set = validate_policies(load_documents(policies, found), found)
     found.raise_if_failed()
     diagnostics = in_order(found.found)
-    if output == "json":
-        click.echo(json.dumps({"diagnostics": [as_json(d) for d in diagnostics]}, indent=2))
+    if warnings_as_errors and open_warnings(diagnostics):
+        raise InvalidInput(diagnostics)
+    report(diagnostics, output)
+    if output != "text":
         return
-    report(diagnostics)
     click.echo(f"{len(policy_set.gateways)} gateways and {len(policy_set.policies)} policies are valid.")
 
 
 @click.command("compile")
 @input_options
+@allocation_options
 @click.option("--out", "-o", type=PATH, required=True, help="Bundle directory.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 2 where the bundle or the lock file is stale.")
-@FORMAT
+@DIAGNOSTIC_FORMAT
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
+    _require_apart(out, (*options["policies"], *options["cluster"]))
     compilation = compile_bundle(inputs_from(options))
     try:
         changed = bundle.changes(compilation, out) if check else bundle.write(compilation, out)
     except OSError as problem:
-        raise click.ClickException(f"{problem.filename}: {problem.strerror}") from None
+        found = Collector()
+        found.error("unwritable", f"{problem.filename} cannot be written: {problem.strerror}", None)
+        raise InvalidInput(found.found) from None
     if output == "json":
         result = {
             "changed": [str(change.path) for change in changed],
@@ -95,9 +126,17 @@ def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
         }
         click.echo(json.dumps(result, indent=2))
     else:
-        report(compilation.diagnostics)
+        report(compilation.diagnostics, output)
+    if output == "text":
         click.echo(_summary(compilation, changed, out, check))
     return EXIT_CHANGES if check and changed else 0
+
+
+def _require_apart(out: Path, inputs: tuple[Path, ...]) -> None:
+    """The bundle is YAML and JSON itself: inside an input directory the next run would read it."""
+    for path in inputs:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise click.UsageError(f"--out {out} lies inside the input directory {path}")
 
 
 def _summary(compilation: Compilation, changed: tuple[bundle.FileChange, ...], out: Path, check: bool) -> str:
@@ -113,18 +152,3 @@ def _sign(change: bundle.FileChange) -> str:
     if change.before is None:
         return "+"
     return "-" if change.after is None else "~"
-
-
-@click.command("status")
-@input_options
-@FORMAT
-def status_command(output: str, **options: Any) -> None:
-    """Who leaves with which address: the table of all policies."""
-    compilation = compile_bundle(inputs_from(options))
-    rows = policy_rows(compilation.resolved, compilation.allocation)
-    if output == "json":
-        keys = [column.lower() for column in COLUMNS]
-        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
-        return
-    report(compilation.diagnostics)
-    click.echo(table(COLUMNS, rows))

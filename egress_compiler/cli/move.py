@@ -1,0 +1,125 @@
+"""``move``: an EIP to another gateway node, its effect shown before, pinned in the lock file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from egress_compiler import bundle
+from egress_compiler.cli.compile import input_options, inputs_from
+from egress_compiler.cli.output import FORMAT, report
+from egress_compiler.cli.plan import show
+from egress_compiler.diagnostics import Collector, InvalidInput, nearest, printable, quoted
+from egress_compiler.model.lock import EipLock, Lock
+from egress_compiler.net import FAMILIES, AddressError, contains, format_address, parse_address
+from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.plan import Plan, between
+from egress_compiler.plan import as_json as plan_json
+
+
+@click.command("move")
+@click.argument("eip")
+@input_options
+@click.option("--to", "node", required=True, help="The gateway node that the EIP shall prefer.")
+@click.option("--dry-run", is_flag=True, help="Show the effect and write nothing.")
+@FORMAT
+def move_command(eip: str, node: str, dry_run: bool, output: str, **options: Any) -> None:
+    """Show what moving an EIP to another gateway node does, and pin it there in the lock file.
+
+    The bundle is not touched: compile writes it, and no later run moves the EIP while that node is a gateway.
+    """
+    inputs = inputs_from(options)
+    before = compile_bundle(inputs)
+    key = _lock_key(before, eip, node)
+    # From the whole allocation, not from the file: what is not in the lock file yet must not move either.
+    after = compile_bundle(inputs, pinned(before.allocation.lock, key, node))
+    plan = between(before, after, "what compile would write now")
+    written = () if dry_run else _write_lock(after)
+    if output == "json":
+        click.echo(json.dumps(plan_json(plan) | {"eip": key, "node": node, "written": bool(written)}, indent=2))
+        return
+    report(after.diagnostics)
+    _tell(plan, before, key, node)
+    if dry_run:
+        click.echo("Dry run: nothing was written.")
+    elif written:
+        click.echo(f"{printable(str(after.lock_path))}: pinned. Compile writes the bundle.")
+    else:
+        click.echo(f"{printable(str(after.lock_path))}: it was pinned there already.")
+
+
+def pinned(lock: Lock, key: str, node: str) -> Lock:
+    """``lock`` with the EIP that ``key`` names on ``node``, where rebalancing leaves it; nothing else differs."""
+    return replace(lock, eips={**lock.eips, key: EipLock(node, pinned=True)})
+
+
+def _tell(plan: Plan, before: Compilation, key: str, node: str) -> None:
+    if before.allocation.lock.eips[key].node == node:
+        click.echo(f"{printable(key)} is on {printable(node)} already: pinning it there changes no configuration.")
+    else:
+        show(plan)
+
+
+def _write_lock(after: Compilation) -> tuple[bundle.FileChange, ...]:
+    # A compilation without files: of everything that a bundle would be, the lock file alone is written.
+    try:
+        return bundle.write(replace(after, files={}), after.lock_path)
+    except OSError as problem:
+        found = Collector()
+        found.error("unwritable", f"{problem.filename} cannot be written: {problem.strerror}", None)
+        raise InvalidInput(found.found) from None
+
+
+def _lock_key(compilation: Compilation, eip: str, node: str) -> str:
+    """The EIP's name in the lock file.  Raises InvalidInput where it is not in use or ``node`` cannot have it."""
+    found = Collector()
+    key = _find_eip(compilation, eip, found)
+    if key is not None:
+        gateway = compilation.resolved.gateways[key.partition("/")[0]]
+        names = [member.name for member in gateway.nodes]
+        if node not in names:
+            known = {member.name for member in compilation.resolved.cluster.nodes}
+            what = f"no gateway node of EgressGateway {gateway.gateway.name}" if node in known else "no node"
+            hint = nearest(node, names) or f"its nodes are: {', '.join(names) or 'none'}"
+            found.error("unknown-node", f"{quoted(node)} is {what}", None, hint=hint)
+    found.raise_if_failed()
+    return key or ""
+
+
+def _find_eip(compilation: Compilation, eip: str, found: Collector) -> str | None:
+    in_use = _in_use(compilation)
+    try:
+        address = parse_address(eip)
+    except AddressError as problem:
+        found.error("unknown-eip", str(problem), None, hint=nearest(eip, in_use) or _listed(in_use))
+        return None
+    text = format_address(*address)
+    if text in in_use:
+        return in_use[text]
+    gateways = [resolved.gateway for resolved in compilation.resolved.gateways.values()]
+    owners = [gateway.name for gateway in gateways if contains(gateway.pool[address.family], address.value)]
+    where = f"is in the pool of EgressGateway {owners[0]}, but no policy uses it" if owners else "is no EIP"
+    found.error("unknown-eip", f"{text} {where}", None, hint=nearest(text, in_use) or _listed(in_use))
+    return None
+
+
+def _in_use(compilation: Compilation) -> dict[str, str]:
+    """Every EIP that a policy leaves with, in both families, and the name in the lock file of its pair."""
+    found: dict[str, str] = {}
+    for policy in compilation.resolved.policies:
+        placement = compilation.allocation.placements[policy.policy.ref]
+        if not placement.use_node_ip and placement.slot is not None:
+            for family in FAMILIES:
+                value = placement.eip.of(family)
+                if value is not None:
+                    found[format_address(family, value)] = f"{policy.gateway.name}/{placement.eip.text}"
+    return found
+
+
+def _listed(eips: Iterable[str]) -> str:
+    names = sorted(eips)
+    return f"in use are: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}" if names else "no EIP is in use"

@@ -1,0 +1,92 @@
+"""``plan``: what compile would change, for the terminal, a pull request and machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from egress_compiler import bundle
+from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from
+from egress_compiler.cli.output import Run, report
+from egress_compiler.diagnostics import Collector, as_json, printable
+from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.plan import Plan, bundle_before, compare
+from egress_compiler.plan import as_json as plan_json
+from egress_compiler.plan import as_markdown as plan_markdown
+from egress_compiler.plan import as_text as plan_text
+
+EXIT_DISRUPTIVE = 1
+COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
+
+
+def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
+    context.ensure_object(Run).output = value
+    return value
+
+
+@click.command("plan")
+@input_options
+@allocation_options
+@click.option("--against", type=PATH, required=True, help="Bundle directory to compare with.")
+@click.option("--diff", "diffs", is_flag=True, help="Line diffs of every file, too.")
+@click.option("--exit-code", is_flag=True, help="Exit 2 where compile would change anything.")
+@click.option(
+    "--forbid-disruptive",
+    is_flag=True,
+    help="Exit 1 where an address that is in use changes or is lost, or open connections break.",
+)
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    callback=_remember,
+    help="Markdown is for a pull request, and at most 60,000 characters long.",
+)
+def plan_command(
+    against: Path, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
+) -> int:
+    """Show what compile would change: who leaves with another address, what breaks, which files."""
+    compilation = compile_bundle(inputs_from(options))
+    plan = plan_against(compilation, against, diffs)
+    if output == "json":
+        diagnostics = [as_json(diagnostic) for diagnostic in compilation.diagnostics]
+        click.echo(json.dumps(plan_json(plan) | {"diagnostics": diagnostics}, indent=2))
+    elif output == "markdown":
+        report(compilation.diagnostics)
+        click.echo(plan_markdown(plan), nl=False)
+    else:
+        report(compilation.diagnostics)
+        show(plan)
+    if forbid_disruptive and plan.disruptive:
+        click.echo("egress-compiler: the plan is disruptive, which --forbid-disruptive refuses", err=True)
+        return EXIT_DISRUPTIVE
+    return EXIT_CHANGES if exit_code and not plan.empty else 0
+
+
+def plan_against(compilation: Compilation, out: Path, diffs: bool = False) -> Plan:
+    """The plan for writing ``compilation`` to ``out``.  Raises InvalidInput where ``out`` cannot be compared with."""
+    found = Collector()
+    try:
+        changes = bundle.changes(compilation, out)
+    except OSError as problem:
+        path = printable(str(problem.filename))
+        found.error("bundle-unreadable", f"{path} cannot be read: {problem.strerror}", None)
+        changes = ()
+    before = bundle_before(compilation, changes, out, found)
+    found.raise_if_failed()
+    return compare(before, compilation, changes, out, diffs=diffs)
+
+
+def show(plan: Plan) -> None:
+    """The plan as text, its signs in colour on a terminal that wants it."""
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for line in plan_text(plan).split("\n"):
+        mark = line.lstrip()[:1] if line.startswith(" ") else line[:1]
+        click.echo(click.style(line, fg=COLOURS[mark]) if colour and mark in COLOURS else line)

@@ -1,0 +1,67 @@
+"""``snapshot``: a running cluster's few fields into a file that compile reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from egress_compiler.cli.compile import PATH
+from egress_compiler.cli.output import FORMAT
+from egress_compiler.diagnostics import Collector, InvalidInput, printable
+from egress_compiler.load.live import read_live, snapshot_text
+
+
+@click.command("snapshot")
+@click.option("--kubeconfig", type=PATH, help="Default: KUBECONFIG, ~/.kube/config, or a pod's service account.")
+@click.option("--context", help="A context of the kubeconfig in place of its current one.")
+@click.option("--out", "-o", type=PATH, required=True, help="The file to write; - for standard output.")
+@FORMAT
+def snapshot_command(kubeconfig: Path | None, context: str | None, out: Path, output: str) -> None:
+    """Read the live cluster and write what the compiler needs of it, one object a line.
+
+    Needs the RBAC verb list on nodes, pods, namespaces, services, servicecidrs and ippools, as far as they are served,
+    and get on the ConfigMap kube-system/kubeadm-config where there are no servicecidrs.
+    """
+    found = Collector()
+    objects = read_live(kubeconfig, context, found)
+    found.raise_if_failed()
+    text = snapshot_text(objects)
+    if str(out) == "-":
+        click.echo(text, nl=False)
+        return
+    changed = _write(out, text)
+    counts = Counter(item["kind"] for item in objects)
+    if output == "json":
+        click.echo(
+            json.dumps({"file": str(out), "changed": changed, "objects": dict(sorted(counts.items()))}, indent=2)
+        )
+        return
+    listed = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
+    click.echo(f"{printable(str(out))}: {listed or 'an empty cluster'}{'' if changed else ', as before'}.")
+
+
+def _write(path: Path, text: str) -> bool:
+    """Writes the file in one step where it differs; whether it did."""
+    content = text.encode()
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        found = Collector()
+        found.error("unwritable", f"{path} cannot be written: {problem.strerror}", None)
+        raise InvalidInput(found.found) from None
+    return True

@@ -1,0 +1,88 @@
+"""``status``: the statuses of policies and gateways, in the forms in which kubectl prints them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from egress_compiler.cli.compile import input_options, inputs_from
+from egress_compiler.cli.output import FORMAT, report, table
+from egress_compiler.diagnostics import Collector, nearest, printable, quoted
+from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.status import (
+    COLUMNS,
+    GATEWAY_COLUMNS,
+    WIDE_COLUMNS,
+    gateway_rows,
+    policy_rows,
+    status_list,
+    wide_rows,
+    yaml_documents,
+)
+
+
+@click.command("status")
+@input_options
+@click.option("--all-namespaces", "-A", is_flag=True, help="All policies; this is the default.")
+@click.option("--namespace", "-n", help="The policies of one namespace.")
+@click.option("--gateways", is_flag=True, help="The gateways in place of the policies.")
+@click.option("-o", "shape", type=click.Choice(["wide", "yaml", "json"]), help="More columns, or whole objects.")
+@FORMAT
+def status_command(
+    all_namespaces: bool, namespace: str | None, gateways: bool, shape: str | None, output: str, **options: Any
+) -> None:
+    """Who leaves with which address: the statuses of all policies, as kubectl prints them."""
+    if namespace is not None and (all_namespaces or gateways):
+        raise click.UsageError("--namespace goes with neither --all-namespaces nor --gateways: gateways have none")
+    compilation = compile_bundle(inputs_from(options))
+    if namespace is not None:
+        _require_namespace(compilation, namespace)
+    if shape in ("yaml", "json"):
+        kinds = ("EgressGateway",) if gateways else ("EgressClusterPolicy", "EgressPolicy")
+        objects = status_list(compilation.resolved, compilation.allocation, compilation.plans, kinds, namespace)
+        yaml_text = yaml_documents([objects]).removeprefix("---\n").rstrip()
+        click.echo(json.dumps(objects, indent=4, sort_keys=True) if shape == "json" else yaml_text)
+        return
+    columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace, shape == "wide")
+    if output == "json":
+        keys = [column.lower() for column in columns]
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        return
+    report(compilation.diagnostics)
+    click.echo(table(columns, rows) if rows else f"No resources found{_in(namespace)}.", err=not rows)
+
+
+def _policies(
+    compilation: Compilation, namespace: str | None, wide: bool
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """With a namespace, its policies without the column that would say the same in each row."""
+    rows: list[tuple[str, ...]] = [*policy_rows(compilation.resolved, compilation.allocation)]
+    columns: tuple[str, ...] = COLUMNS
+    if wide:
+        more = wide_rows(compilation.resolved, compilation.allocation)
+        rows = [(*row, *more[row[0], row[1]]) for row in rows]
+        columns = (*COLUMNS, *WIDE_COLUMNS)
+    if namespace is None:
+        return columns, rows
+    return columns[1:], [row[1:] for row in rows if row[0] == namespace]
+
+
+def _gateways(compilation: Compilation) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    return GATEWAY_COLUMNS, [*gateway_rows(compilation.resolved, compilation.allocation)]
+
+
+def _require_namespace(compilation: Compilation, namespace: str) -> None:
+    """A misspelt namespace is an error; one without policies is not."""
+    known = {item.name for item in compilation.resolved.cluster.namespaces}
+    known |= {policy.policy.ref.namespace for policy in compilation.resolved.policies} - {""}
+    if namespace not in known:
+        found = Collector()
+        message = f"there is no namespace {quoted(namespace)}, neither in the cluster nor in the policies"
+        found.error("unknown-namespace", message, None, hint=nearest(namespace, known))
+        found.raise_if_failed()
+
+
+def _in(namespace: str | None) -> str:
+    return f" in {printable(namespace)} namespace" if namespace is not None else ""

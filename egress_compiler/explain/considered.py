@@ -1,0 +1,177 @@
+"""Why a policy selects a pod, and why not: in the words of the policy language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from egress_compiler.diagnostics import quoted
+from egress_compiler.explain.model import Considered
+from egress_compiler.labels import Labels, LabelSelector, Requirement
+from egress_compiler.model.policy import Policy
+from egress_compiler.net import (
+    FAMILIES,
+    Address,
+    Family,
+    Interval,
+    Intervals,
+    contains,
+    everything,
+    format_address,
+    format_interval,
+    subtract,
+    union,
+)
+from egress_compiler.resolve import Resolved
+
+SHOWN = 4
+"""Destinations or subnets that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What sends: a known pod, or an address that is no known pod's (``namespace`` is None)."""
+
+    name: str
+    namespace: str | None
+    labels: Labels
+    node: str
+    addresses: tuple[Address, ...]
+
+
+def consider(resolved: Resolved, subject: Subject, to: Address | None) -> tuple[Considered, ...]:
+    """Every policy, in the order in which packets meet them; with ``to`` only the address of its family sends."""
+    namespaces = {namespace.name: namespace.labels for namespace in resolved.cluster.namespaces}
+    sending = tuple(a for a in subject.addresses if to is None or a.family == to.family)
+    taken: dict[Family, Intervals] = dict(resolved.inside)
+    winner: Policy | None = None
+    found: list[Considered] = []
+    for entry in resolved.policies:
+        policy = entry.policy
+        sources, reasons = _sources(policy, subject, sending, namespaces)
+        covers, why = _destination(policy, to)
+        matches = bool(sources) and covers is not False
+        verdict = _verdict(policy, sources, to, taken) if matches else "does not match"
+        if to is not None and verdict.startswith("wins"):
+            winner = policy
+        elif verdict == "matches":
+            verdict = _later(policy, winner)
+        found.append(
+            Considered(
+                ref=policy.ref,
+                priority=policy.priority,
+                position=policy.document.at("metadata", "name"),
+                sources=sources,
+                reasons=reasons,
+                destination=covers,
+                destination_reason=why,
+                verdict=verdict,
+            )
+        )
+    return tuple(found)
+
+
+def _verdict(policy: Policy, sources: Iterable[Address], to: Address | None, taken: dict[Family, Intervals]) -> str:
+    """What a policy that matches wins; ``taken`` are the inside of the cluster and what policies before it have."""
+    wins = False
+    for family in sorted({address.family for address in sources}):
+        wanted = everything(family) if policy.destinations is None else policy.destinations[family]
+        if to is not None:
+            wanted = (Interval(to.value, to.value),)
+        won = subtract(wanted, taken[family])
+        taken[family] = union([*taken[family], *won])
+        wins = wins or bool(won)
+    if to is None:
+        return "wins what no policy before it has" if wins else "matches, but nothing is left for it"
+    return "wins: the first of those that match" if wins else "matches"
+
+
+def _later(policy: Policy, winner: Policy | None) -> str:
+    """Why ``policy``, which matches one destination, does not win it."""
+    if winner is None:
+        return "matches, but the destination is inside the cluster"
+    if policy.priority != winner.priority:
+        return f"matches, but {winner.ref} has the smaller priority"
+    kind = "namespaced policies go first" if winner.namespaced and not policy.namespaced else "they go by name"
+    return f"matches, but with the same priority comes after {winner.ref}: {kind}"
+
+
+def _sources(
+    policy: Policy, subject: Subject, sending: tuple[Address, ...], namespaces: Mapping[str, Labels]
+) -> tuple[tuple[Address, ...], tuple[str, ...]]:
+    """The addresses that ``policy`` selects; none, with the reasons."""
+    whole = policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None
+    if whole:
+        return _in_subnets(policy.pod_subnets or {}, sending, every=False)
+    if subject.namespace is None:
+        return (), ("selects pods, and no pod with this address is known",)
+    reasons = _namespace_reasons(policy, subject.namespace, namespaces)
+    if reasons:
+        return (), reasons
+    if policy.pod_selector is not None:
+        reasons = _label_reasons(policy.pod_selector, subject.labels, "the pod")
+        return ((), reasons) if reasons else (sending, ())
+    # A pod that one of its addresses selects is selected with all of them.
+    if any(contains((policy.pod_subnets or {})[a.family], a.value) for a in subject.addresses):
+        return sending, ()
+    return _in_subnets(policy.pod_subnets or {}, subject.addresses, every=True)
+
+
+def _in_subnets(
+    subnets: Mapping[Family, Intervals], addresses: tuple[Address, ...], *, every: bool
+) -> tuple[tuple[Address, ...], tuple[str, ...]]:
+    inside = tuple(a for a in addresses if contains(subnets[a.family], a.value))
+    if inside and not every:
+        return inside, ()
+    texts = [format_interval(family, interval) for family in FAMILIES for interval in subnets[family]]
+    names = " and ".join(format_address(*a) for a in addresses)
+    return (), (f"podSubnet: {names or 'no address'} is in none of {_listed(texts)}",)
+
+
+def _namespace_reasons(policy: Policy, namespace: str, namespaces: Mapping[str, Labels]) -> tuple[str, ...]:
+    if policy.namespaced:
+        return () if policy.ref.namespace == namespace else (f"namespace: the pod is in {quoted(namespace)}",)
+    if policy.namespace_selector is None or policy.namespace_selector.empty:
+        return ()
+    if namespace not in namespaces:
+        return (f"namespaceSelector: the cluster snapshot has no namespace {quoted(namespace)}",)
+    return _label_reasons(policy.namespace_selector, namespaces[namespace], f"namespace {quoted(namespace)}")
+
+
+def _label_reasons(selector: LabelSelector, labels: Labels, owner: str) -> tuple[str, ...]:
+    what = "podSelector" if owner == "the pod" else "namespaceSelector"
+    failed = [requirement for requirement in selector.requirements if not requirement.matches(labels)]
+    return tuple(f"{what}: {_failure(requirement, labels, owner)}" for requirement in failed)
+
+
+def _failure(requirement: Requirement, labels: Labels, owner: str) -> str:
+    key = quoted(requirement.key)
+    has = f"{owner} has {key} = {quoted(labels[requirement.key])}" if requirement.key in labels else ""
+    match requirement.operator:
+        case "In":
+            wanted = " or ".join(quoted(value) for value in sorted(requirement.values))
+            return f"{has or f'{owner} has no label {key}'}, and must have {wanted}"
+        case "NotIn":
+            return f"{has}, which is excluded"
+        case "Exists":
+            return f"{owner} has no label {key}"
+        case _:
+            return f"{has}, and must not have that label"
+
+
+def _destination(policy: Policy, to: Address | None) -> tuple[bool | None, str]:
+    wanted = policy.destinations
+    texts = [] if wanted is None else [format_interval(family, i) for family in FAMILIES for i in wanted[family]]
+    if to is None:
+        return None, "everything outside the cluster" if wanted is None else _listed(texts)
+    if wanted is None:
+        return True, "covers everything outside the cluster"
+    if contains(wanted[to.family], to.value):
+        own = next(i for i in wanted[to.family] if i.first <= to.value <= i.last)
+        return True, f"destSubnet: {format_interval(to.family, own)}"
+    return False, f"destSubnet: {format_address(*to)} is in none of {_listed(texts)}"
+
+
+def _listed(texts: list[str]) -> str:
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more

@@ -1,0 +1,94 @@
+"""Who leaves with an EIP, read from the plan of the gateway that prefers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egress_compiler.explain.lines import Files, gathered
+from egress_compiler.explain.model import EipExplanation, Gateway, Line, User
+from egress_compiler.ir import NodePlan, VrrpInstance
+from egress_compiler.net import Address, Family, contains, format_address, nth, rank
+from egress_compiler.pipeline import Compilation
+from egress_compiler.resolve import ResolvedGateway
+
+
+def explain_address(compilation: Compilation, address: Address) -> EipExplanation | None:
+    """Who leaves with ``address``: an EIP, used or not, or a gateway node's own; None where it is neither."""
+    text = format_address(*address)
+    plans = {plan.node: plan for plan in compilation.plans}
+    for name, gateway in compilation.resolved.gateways.items():
+        if contains(gateway.gateway.pool[address.family], address.value):
+            return _eip(compilation, plans, name, address)
+    for plan in compilation.plans:
+        if text in (*plan.snat_addresses4, *plan.snat_addresses6):
+            users = tuple(_users(plan, address.family, text))
+            policies = tuple(sorted({user.policy for user in users}))
+            return EipExplanation(
+                text, "", "", f"node {plan.node}'s own address, for useNodeIP", None, (), policies, users, ()
+            )
+    return None
+
+
+def _eip(compilation: Compilation, plans: dict[str, NodePlan], name: str, address: Address) -> EipExplanation:
+    gateway, text = compilation.resolved.gateways[name], format_address(*address)
+    partner, place = _partner(gateway, address)
+    instances = [(v.priority, plan.node, v) for plan in plans.values() for v in plan.vrrp if _has(v, text)]
+    instances.sort(key=lambda entry: (-entry[0], entry[1]))
+    nodes = tuple(Gateway(node, priority, text) for priority, node, _ in instances)
+    users = tuple(_users(plans[nodes[0].node], address.family, text)) if nodes else ()
+    return EipExplanation(
+        address=text,
+        partner=partner,
+        gateway=name,
+        place=place,
+        slot=instances[0][2].slot if instances else None,
+        nodes=nodes,
+        policies=_policies(compilation, name, address),
+        users=users,
+        lines=_lines(Files(compilation.files), nodes[0].node, instances[0][2], text) if instances else (),
+    )
+
+
+def _has(instance: VrrpInstance, address: str) -> bool:
+    return any(eip.address == address for eip in instance.eips)
+
+
+def _partner(gateway: ResolvedGateway, address: Address) -> tuple[str, str]:
+    """The pair's other address, and which of the pool the pair is."""
+    pool = gateway.gateway.pool
+    index = rank(pool[address.family], address.value)
+    other: Family = 6 if address.family == 4 else 4
+    partner = format_address(other, nth(pool[other], index)) if pool[other] else ""
+    return partner, f"number {index + 1} of the pool"
+
+
+def _policies(compilation: Compilation, gateway: str, address: Address) -> tuple[str, ...]:
+    return tuple(
+        str(policy.policy.ref)
+        for policy in compilation.resolved.policies
+        if policy.gateway.name == gateway
+        and compilation.allocation.placements[policy.policy.ref].eip.of(address.family) == address.value
+    )
+
+
+def _users(plan: NodePlan, family: Family, address: str) -> Iterator[User]:
+    """Sources whose class gives some destination the address."""
+    answers = {
+        snat.name: [a for a in (snat.ipv4 if family == 4 else snat.ipv6) if a.address == address]
+        for snat in plan.snat_classes
+    }
+    maps = plan.snat_sources
+    for source in (*maps.pods4, *maps.subnets4) if family == 4 else (*maps.pods6, *maps.subnets6):
+        for answer in answers[source.traffic_class]:
+            yield User(source.source, source.owner, answer.destinations, answer.origin)
+
+
+def _lines(files: Files, node: str, instance: VrrpInstance, address: str) -> tuple[Line, ...]:
+    keepalived, nft = f"nodes/{node}/keepalived.conf", f"nodes/{node}/nftables.nft"
+    head = f"vrrp_instance {instance.name} {{"
+    return gathered(
+        files.line(keepalived, head),
+        files.within(keepalived, head, "priority "),
+        files.within(keepalived, head, f"{address}/"),
+        files.line(nft, "snat ip", f" to {address} "),
+    )

@@ -1,0 +1,118 @@
+"""An explanation as data: every policy considered, and the way of each destination hop by hop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from egress_compiler.decide import Outcome
+from egress_compiler.model.policy import Ref
+from egress_compiler.net import Address, Family
+from egress_compiler.source import Position
+
+
+class Line(NamedTuple):
+    """A line of the generated configuration; ``file`` is its path in the bundle, ``number`` counts from 1."""
+
+    file: str
+    number: int
+    text: str
+
+
+class Hop(NamedTuple):
+    """One step of a packet: where it is, what happens to it there, and the lines that do it."""
+
+    where: str
+    what: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One policy, in the order in which packets meet them.
+
+    ``sources`` are the addresses of the pod that it selects, with the reasons why not where there is none;
+    ``destination`` tells whether it covers the destination that was asked for, None where none was.
+    """
+
+    ref: Ref
+    priority: int
+    position: Position
+    sources: tuple[Address, ...]
+    reasons: tuple[str, ...]
+    destination: bool | None
+    destination_reason: str
+    verdict: str
+
+    @property
+    def wins(self) -> bool:
+        return self.verdict.startswith("wins")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway node of a slot, and what the outside sees while it is master; '' where it lets nothing out."""
+
+    node: str
+    priority: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The destinations of one family that share an answer.
+
+    ``rest`` means all that no other way has.  ``addresses`` are what the outside may see, today's first.
+    """
+
+    family: Family
+    source: str
+    destinations: tuple[str, ...]
+    rest: bool
+    outcome: Outcome
+    why: str
+    policy: str
+    traffic_class: str
+    slot: int | None
+    gateway: str
+    gateways: tuple[Gateway, ...]
+    addresses: tuple[str, ...]
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why ``pod`` leaves as it does.  ``pod`` is '' where an address is no known pod's; ``notes`` say what is odd."""
+
+    pod: str
+    node: str
+    addresses: tuple[str, ...]
+    to: str
+    notes: tuple[str, ...]
+    considered: tuple[Considered, ...]
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Sources that leave with an EIP, and for which destinations; without ``destinations`` for all that are left."""
+
+    source: str
+    owner: str
+    destinations: tuple[str, ...]
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class EipExplanation:
+    """Who leaves with ``address``.  ``partner`` is its pair's other address; ``slot`` is None where nobody uses it."""
+
+    address: str
+    partner: str
+    gateway: str
+    place: str
+    slot: int | None
+    nodes: tuple[Gateway, ...]
+    policies: tuple[str, ...]
+    users: tuple[User, ...]
+    lines: tuple[Line, ...]

@@ -1,0 +1,88 @@
+"""A pod by its name or address, and why it leaves as it does."""
+
+from __future__ import annotations
+
+from egress_compiler.diagnostics import Collector, nearest, quoted
+from egress_compiler.explain.considered import Subject, consider
+from egress_compiler.explain.model import Explanation
+from egress_compiler.explain.ways import find_ways
+from egress_compiler.model.cluster import Cluster, HostNetworkPod, Pod
+from egress_compiler.net import Address, AddressError, contains, format_address, parse_address
+from egress_compiler.pipeline import Compilation
+
+
+def explain_pod(compilation: Compilation, name: str, to: Address | None, found: Collector) -> Explanation | None:
+    """The explanation for ``name``, a pod as NAMESPACE/NAME, NAME where there is one, or its address.
+
+    An address that is no known pod's is explained by the policies that select subnets.  None where there is nothing
+    to explain, after telling why.
+    """
+    cluster = compilation.resolved.cluster
+    subject = _by_address(cluster, name) if _is_address(name) else _by_name(cluster, name, found)
+    if isinstance(subject, HostNetworkPod):
+        note = "it has its node's address (hostNetwork), so no policy ever selects it"
+        return Explanation(f"{subject.namespace}/{subject.name}", "", (), _text(to), (note,), (), ())
+    if subject is None:
+        return None
+    sources = tuple(a for a in subject.addresses if to is None or a.family == to.family)
+    if not sources and to is not None:
+        found.error("no-such-family", f"{subject.name or name} has no IPv{to.family} address to send from", None)
+        return None
+    notes: list[str] = []
+    node = subject.node
+    if node not in {plan.node for plan in compilation.plans}:
+        notes.append(
+            f"it is on {quoted(node)}, which is not in the cluster snapshot" if node else "its node is not known"
+        )
+        node = compilation.plans[0].node
+        notes.append(f"shown as if it were on {node}")
+    return Explanation(
+        pod=subject.name,
+        node=subject.node,
+        addresses=tuple(format_address(*address) for address in subject.addresses),
+        to=_text(to),
+        notes=tuple(notes),
+        considered=consider(compilation.resolved, subject, to),
+        ways=tuple(way for source in sources for way in find_ways(compilation, node, source, to)),
+    )
+
+
+def _text(to: Address | None) -> str:
+    return format_address(*to) if to is not None else ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text)
+    except AddressError:
+        return False
+    return True
+
+
+def _by_address(cluster: Cluster, text: str) -> Subject:
+    address = parse_address(text)
+    for pod in cluster.pods:
+        if address in pod.addresses:
+            return _subject(pod)
+    home = [n.name for n in cluster.nodes if contains(n.pod_cidrs[address.family], address.value)]
+    return Subject("", None, {}, home[0] if home else "", (address,))
+
+
+def _subject(pod: Pod) -> Subject:
+    return Subject(pod.key, pod.namespace, pod.labels, pod.node, pod.addresses)
+
+
+def _by_name(cluster: Cluster, text: str, found: Collector) -> Subject | HostNetworkPod | None:
+    namespace, slash, name = text.rpartition("/")
+    everybody: tuple[Pod | HostNetworkPod, ...] = (*cluster.pods, *cluster.host_network_pods)
+    pods = [pod for pod in everybody if pod.name == name and (not slash or pod.namespace == namespace)]
+    if len(pods) == 1:
+        return _subject(pods[0]) if isinstance(pods[0], Pod) else pods[0]
+    if pods:
+        where = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in pods)[:10])
+        found.error("unknown-pod", f"there are {len(pods)} pods {quoted(name)}", None, hint=f"name one of {where}")
+        return None
+    known = [pod.key if slash else pod.name for pod in cluster.pods]
+    hint = nearest(text, known) or "a pod is named NAMESPACE/NAME, or by its address; finished pods are left out"
+    found.error("unknown-pod", f"there is no pod {quoted(text)} in the cluster snapshot", None, hint=hint)
+    return None

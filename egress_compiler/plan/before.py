@@ -1,0 +1,160 @@
+"""What a bundle directory held before: read as far as it differs from what compile would write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from egress_compiler.bundle import BUNDLE_VERSION, NODES, FileChange
+from egress_compiler.diagnostics import Collector, printable
+from egress_compiler.ir import (
+    PLAN_VERSION,
+    Role,
+    Slot,
+    SnatClass,
+    SourceMaps,
+    SteerClass,
+    Tunnel,
+    VrrpInstance,
+)
+from egress_compiler.model.policy import Ref
+from egress_compiler.pipeline import Compilation
+from egress_compiler.plan.model import PolicyState
+from egress_compiler.plan.side import NodeView
+from egress_compiler.status import policy_rows
+
+PLAN = "plan.json"
+STATUS = "status.yaml"
+POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+T = TypeVar("T")
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+class StoredPlan(msgspec.Struct, frozen=True):
+    """The fields of a stored NodePlan that are compared; whatever else it has, or lacks, is no matter."""
+
+    node: str
+    role: Role
+    tunnel: Tunnel
+    inside4: tuple[str, ...]
+    inside6: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    steer_sources: SourceMaps
+    steer_classes: tuple[SteerClass, ...]
+    snat_classes: tuple[SnatClass, ...]
+    snat_addresses4: tuple[str, ...]
+    snat_addresses6: tuple[str, ...]
+    eips4: tuple[str, ...]
+    eips6: tuple[str, ...]
+    vrrp: tuple[VrrpInstance, ...]
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str = ""
+
+
+class _Eip(msgspec.Struct):
+    ipv4: str = ""
+    ipv6: str = ""
+
+
+class _Status(msgspec.Struct):
+    eip: _Eip = msgspec.field(default_factory=_Eip)
+    node: str = ""
+
+
+class _StatusObject(msgspec.Struct):
+    kind: str
+    metadata: _Metadata
+    status: _Status
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    plans: tuple[NodeView, ...]
+    policies: Mapping[Ref, PolicyState]
+
+
+def bundle_before(compilation: Compilation, changes: Sequence[FileChange], out: Path, found: Collector) -> Before:
+    """The old bundle, from what ``changes`` says of it; an unchanged file is what the compilation has.
+
+    A file of another version or that is none of ours is reported to ``found``.
+    """
+    changed = {change.path: change for change in changes}
+    _check_manifest(changed.get(out / "manifest.json"), found)
+    plans: list[NodeView] = []
+    for plan in compilation.plans:
+        change = changed.pop(out / NODES / plan.node / PLAN, None)
+        old = plan if change is None else _stored_plan(change, found)
+        plans += [] if old is None else [old]
+    for change in changed.values():
+        if change.path.name == PLAN and change.path.parent.parent == out / NODES:
+            old = _stored_plan(change, found)
+            plans += [] if old is None else [old]
+    return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
+
+
+def policy_states(compilation: Compilation) -> dict[Ref, PolicyState]:
+    """What each policy leaves with after the compilation."""
+    kinds = {(p.policy.ref.namespace, p.policy.ref.name): p.policy.ref for p in compilation.resolved.policies}
+    rows = policy_rows(compilation.resolved, compilation.allocation)
+    return {kinds[namespace, name]: PolicyState(four, six, node) for namespace, name, _, four, six, node in rows}
+
+
+def _check_manifest(change: FileChange | None, found: Collector) -> None:
+    if change is not None and change.before is not None:
+        _decoded(change.path, change.before, _Version, BUNDLE_VERSION, found)
+
+
+def _stored_plan(change: FileChange, found: Collector) -> StoredPlan | None:
+    if change.before is None:
+        return None
+    return _decoded(change.path, change.before, StoredPlan, PLAN_VERSION, found)
+
+
+def _decoded(path: Path, text: str, kind: type[T], version: int, found: Collector) -> T | None:
+    """``text`` as ``kind``; None where it is of another version or no such thing, with the reason reported."""
+    try:
+        stored = msgspec.json.decode(text, type=_Version).version
+        if stored == version:
+            return msgspec.json.decode(text, type=kind)
+        problem = f"is of version {stored}, and this compiler reads version {version}"
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        problem = f"cannot be read: {printable(str(error))}"
+    found.error(
+        "bundle-unreadable",
+        f"{printable(str(path))} {problem}",
+        None,
+        hint="compare with a bundle of this version: compile the old input with this compiler into a directory",
+    )
+    return None
+
+
+def _policies(compilation: Compilation, change: FileChange | None, found: Collector) -> Mapping[Ref, PolicyState]:
+    if change is None:
+        return policy_states(compilation)
+    if change.before is None:
+        return {}
+    states: dict[Ref, PolicyState] = {}
+    try:
+        documents: list[Any] = list(yaml.load_all(change.before, Loader=_Loader))
+        for document in documents:
+            if isinstance(document, dict) and document.get("kind") in POLICY_KINDS:
+                item = msgspec.convert(document, _StatusObject)
+                eip, status = item.status.eip, item.status
+                ref = Ref(item.kind, item.metadata.namespace, item.metadata.name)
+                states[ref] = PolicyState(eip.ipv4, eip.ipv6, status.node)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        text = " ".join(str(error).split())
+        found.error("bundle-unreadable", f"{printable(str(change.path))} cannot be read: {printable(text)}", None)
+    return states

@@ -1,0 +1,121 @@
+"""Pods and source subnets whose way out changes, those with the same changes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from egress_compiler.model.cluster import Cluster, Pod
+from egress_compiler.net import FAMILIES, Family, Interval, format_address, format_interval, union
+from egress_compiler.plan.connections import NONE, open_connections
+from egress_compiler.plan.differences import Difference, InsideChange, differences, inside_changes
+from egress_compiler.plan.model import Connections, Flow, Member, Sources
+from egress_compiler.plan.side import PodEntry, Side, SubnetTable
+
+UNKNOWN: Mapping[Family, list[PodEntry]] = {4: [], 6: []}
+
+
+@dataclass(slots=True)
+class SourceComparison:
+    """Both sides, and what was already found out about a pair of classes or a change on a node."""
+
+    old: Side
+    new: Side
+    cluster: Cluster
+    inside: Mapping[Family, InsideChange] = field(init=False)
+    _differences: dict[tuple[Family, str | None, str | None], tuple[Difference, ...]] = field(default_factory=dict)
+    _fates: dict[tuple[Difference, str], Connections] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Where there was nothing, the inside of the cluster was no other."""
+        before = self.old.inside if self.old.nodes else self.new.inside
+        arrived = [node for node in self.cluster.nodes if node.name not in self.old.nodes]
+        self.inside = inside_changes(before, self.new.inside, arrived)
+
+    def pods(self) -> tuple[tuple[Sources, ...], tuple[str, ...]]:
+        """The changed pods; and the pods that had an EIP and are no longer in the cluster, or whose node is not."""
+        known = {pod.key: pod for pod in self.cluster.pods if pod.node in self.new.nodes}
+        groups: dict[tuple[Flow, ...], list[Member]] = {}
+        for name in sorted((self.old.pods.keys() | self.new.pods.keys()) & known.keys()):
+            flows = tuple(self._pod(known[name]))
+            if flows:
+                addresses = tuple(format_address(*address) for address in known[name].addresses)
+                groups.setdefault(flows, []).append(Member(name, known[name].node, addresses))
+        gone = tuple(sorted(self.old.pods.keys() - self.new.pods.keys() - known.keys()))
+        return tuple(Sources("pod", tuple(members), flows) for flows, members in groups.items()), gone
+
+    def _pod(self, pod: Pod) -> Iterator[Flow]:
+        before, after = self.old.pods.get(pod.key, UNKNOWN), self.new.pods.get(pod.key, UNKNOWN)
+        for family in FAMILIES:
+            addresses = [format_address(*address) for address in sorted(pod.addresses) if address.family == family]
+            for index, address in enumerate(addresses):
+                old = before[family][index] if index < len(before[family]) else None
+                new = after[family][index] if index < len(after[family]) else None
+                old_class = old.traffic_class if old else self.old.class_of(pod.node, family, address)
+                new_class = new.traffic_class if new else self.new.class_of(pod.node, family, address)
+                # Another address or node under the same name is another pod: nothing of it is open.
+                replaced = old is not None and (old.address, old.node) != (address, pod.node)
+                for difference in self._compare(family, old_class, new_class):
+                    connections = NONE if replaced else self._fate(difference, pod.node)
+                    yield Flow(*difference, connections)
+
+    def _compare(self, family: Family, old: str | None, new: str | None) -> tuple[Difference, ...]:
+        key = (family, old, new)
+        if key not in self._differences:
+            before, after = self.old.answers(old, family), self.new.answers(new, family)
+            self._differences[key] = differences(family, before, after, self.inside[family])
+        return self._differences[key]
+
+    def _fate(self, difference: Difference, node: str) -> Connections:
+        key = (difference, node)
+        if key not in self._fates:
+            self._fates[key] = open_connections(difference.before, difference.after, node, self.new)
+        return self._fates[key]
+
+    def subnets(self) -> tuple[Sources, ...]:
+        """The source addresses of podSubnets whose answers change; a node that comes or goes changes none of them."""
+        groups: dict[tuple[Flow, ...], dict[Family, list[Interval]]] = {}
+        for family in FAMILIES:
+            for old, new, nodes in self._tables(family):
+                for piece, old_class, new_class in _pieces(old, new):
+                    found = self._compare(family, old_class, new_class)
+                    flows = tuple(Flow(*difference, self._worst(difference, nodes)) for difference in found)
+                    if flows:
+                        groups.setdefault(flows, {4: [], 6: []})[family].append(piece)
+        return tuple(Sources("subnet", tuple(_members(pieces)), flows) for flows, pieces in groups.items())
+
+    def _tables(self, family: Family) -> Iterable[tuple[SubnetTable, SubnetTable, tuple[str, ...]]]:
+        """The different pairs of old and new subnets, with the nodes that have them: as a rule there is one."""
+        pairs: dict[tuple[int, int], tuple[SubnetTable, SubnetTable, list[str]]] = {}
+        for node in sorted(self.old.subnets.keys() & self.new.subnets.keys()):
+            old, new = self.old.subnets[node][family], self.new.subnets[node][family]
+            pairs.setdefault((id(old), id(new)), (old, new, []))[2].append(node)
+        if not pairs:
+            old = next((tables[family] for tables in self.old.subnets.values()), SubnetTable(()))
+            new = next((tables[family] for tables in self.new.subnets.values()), SubnetTable(()))
+            return [(old, new, ())]
+        return [(old, new, tuple(nodes)) for old, new, nodes in pairs.values()]
+
+    def _worst(self, difference: Difference, nodes: Iterable[str]) -> Connections:
+        """A pod of the subnet may be on any node: what breaks on one counts."""
+        worst = NONE
+        for node in nodes:
+            fate = self._fate(difference, node)
+            if fate.fate == "broken":
+                return fate
+            worst = fate if worst.fate == "none" else worst
+        return worst
+
+
+def _pieces(old: SubnetTable, new: SubnetTable) -> Iterator[tuple[Interval, str | None, str | None]]:
+    """Source addresses, cut where a class may change, with their classes on both sides."""
+    cuts = {point for table in (old, new) for (first, last), _ in table.pieces for point in (first, last + 1)}
+    for first, following in pairwise(sorted(cuts)):
+        yield Interval(first, following - 1), old.at(first), new.at(first)
+
+
+def _members(pieces: Mapping[Family, Sequence[Interval]]) -> Iterator[Member]:
+    for family in FAMILIES:
+        for interval in union(pieces[family]):
+            yield Member(format_interval(family, interval))
