@@ -11,7 +11,7 @@ import click
 
 from egress_compiler import bundle
 from egress_compiler.cli.output import DIAGNOSTIC_FORMAT, report
-from egress_compiler.diagnostics import Collector, InvalidInput, as_json, in_order, open_warnings
+from egress_compiler.diagnostics import Collector, InvalidInput, as_json, counted, in_order, open_warnings
 from egress_compiler.load import load_documents
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 from egress_compiler.validate import validate_policies
@@ -100,7 +100,8 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
     report(diagnostics, output)
     if output != "text":
         return
-    click.echo(f"{len(policy_set.gateways)} gateways and {len(policy_set.policies)} policies are valid.")
+    gateways = counted(len(policy_set.gateways), "gateway")
+    click.echo(f"Valid: {gateways} and {counted(len(policy_set.policies), 'policy', 'policies')}.")
 
 
 @click.command("compile")
