@@ -176,7 +176,7 @@ def subtract(left: Intervals, right: Intervals) -> Intervals:
         while cursor < len(right) and right[cursor].first <= last:
             if right[cursor].first > start:
                 rest.append(Interval(start, right[cursor].first - 1))
-            start = max(start, right[cursor].last + 1)
+            start = right[cursor].last + 1
             cursor += 1
         if start <= last:
             rest.append(Interval(start, last))

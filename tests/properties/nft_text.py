@@ -200,12 +200,18 @@ class Ruleset:
                     if isinstance(word, str) and word.startswith("@") and word[1:] not in self.lookups:
                         raise NftError(f"there is no set or map {word}")
 
-    def run(self, hook: str, packet: Packet) -> Result:
-        """The packet through all base chains of a hook, in the order of their priorities."""
+    def run(self, hook: str, packet: Packet, others: int | None = None) -> Result:
+        """The packet through all base chains of a hook, in the order of their priorities.
+
+        ``others`` is what another table's masquerading at srcnat makes the source, where we bound nothing before.
+        """
         translated = False
-        for chain in sorted((c for c in self.chains.values() if c.hook == hook), key=lambda c: c.priority):
+        chains = sorted((c for c in self.chains.values() if c.hook == hook), key=lambda c: c.priority)
+        for chain in chains:
             if chain.kind == "nat" and packet.state != "new":
                 continue
+            if others is not None and not translated and chain.priority > PRIORITIES["srcnat"]:
+                packet, translated = replace(packet, source=others), True
             evaluation = _Evaluation(self, packet)
             verdict = evaluation.chain(chain)
             packet = evaluation.packet

@@ -13,6 +13,8 @@ from tests.properties.nft_text import Packet, Ruleset
 TUNNEL = "egress.vxlan"
 UPLINK = "eth0"
 IP = IPv4Address | IPv6Address
+MASQUERADED: Mapping[int, IP] = {4: IPv4Address("192.0.2.99"), 6: IPv6Address("2001:db8:99::99")}
+"""What the CNI makes of a pod's address when nobody else has bound the connection before it."""
 
 _RULE = re.compile(r"^rule add preference 99 fwmark (\S+)/(\S+) lookup (\d+) ", re.MULTILINE)
 _ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} table (\d+) ", re.MULTILINE)
@@ -118,18 +120,16 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
 
 
 def _route_out(node: NodeFiles, packet: Packet, oif: str) -> Packet | None:
-    for hook in ("forward", "postrouting"):
-        result = node.ruleset.run(hook, replace(packet, oif=oif))
-        if result.verdict != "accept":
-            return None
-        packet = result.packet
-    return packet
+    result = node.ruleset.run("forward", replace(packet, oif=oif))
+    if result.verdict != "accept":
+        return None
+    result = node.ruleset.run("postrouting", result.packet, others=int(MASQUERADED[packet.version]))
+    return result.packet if result.verdict == "accept" else None
 
 
 def _go_out(node: NodeFiles, packet: Packet, untouched: str) -> str:
     left = _route_out(node, packet, UPLINK)
     if left is None:
         return "blocked"
-    if left.source == packet.source:
-        return untouched
-    return str(IPv4Address(left.source) if packet.version == 4 else IPv6Address(left.source))
+    source = IPv4Address(left.source) if packet.version == 4 else IPv6Address(left.source)
+    return untouched if source == MASQUERADED[packet.version] else str(source)

@@ -226,7 +226,7 @@ def clusters(draw: st.DrawFn, max_pods: int = 8) -> tuple[list[Json], Json, str 
     calico = mode == "calico" or (mode in (None, "auto") and draw(st.booleans()))
     with_cidrs = not calico or draw(st.booleans())
     # Pods may have a family that the nodes do not report.
-    reported = draw(st.sampled_from([[families]] * 8 + [[families[:1]], [families, families[:1]]]))
+    reported = draw(st.sampled_from([[families]] * 6 + [[families[:1]]] + [[families, families[:1]]] * 2))
     made = []
     for number in range(1, count + 1):
         node = _node(number, draw(st.sampled_from(reported)), draw(_NODE_LABELS), pod_cidrs=with_cidrs)

@@ -57,6 +57,27 @@ def test_allocations_keep_the_rules(scenario: Scenario) -> None:
     assert oracle_of(scenario, again).broken_rules(fresh=False) == []
 
 
+@examples(40)
+@given(scenarios())
+def test_a_node_carries_only_what_is_its_own(scenario: Scenario) -> None:
+    """A worker the pods that run on it, a gateway the answers of the slots that it could own."""
+    compilation = compiled_or_reject(scenario)
+    nodes = {f"{pod.namespace}/{pod.name}": pod.node for pod in compilation.resolved.cluster.pods}
+    for plan in compilation.plans:
+        steered = (*plan.steer_sources.pods4, *plan.steer_sources.pods6)
+        assert all(nodes[source.owner] == plan.node for source in steered)
+        used = {
+            source.traffic_class for source in (*steered, *plan.steer_sources.subnets4, *plan.steer_sources.subnets6)
+        }
+        assert {c.name for c in plan.steer_classes} == used
+        slots = {instance.slot for instance in plan.vrrp}
+        answers = [answer for c in plan.snat_classes for answer in (*c.ipv4, *c.ipv6)]
+        assert {answer.slot for answer in answers} <= slots
+        assert {slot.number for slot in plan.slots} == {
+            answer.slot for c in plan.steer_classes for answer in (*c.ipv4, *c.ipv6) if answer.slot is not None
+        }
+
+
 def decided(compilation: Compilation, source: IP, destination: IP) -> Answer:
     family: Family = 4 if source.version == 4 else 6
     decision = decide(

@@ -146,8 +146,8 @@ def test_an_invalid_policy_fails_with_its_place(runner: Runner) -> None:
     runner.edit("policies/billing.yaml", "destSubnet", "destSubnets")
     done = runner.step("The policies")
     assert done.returncode == 1
-    assert "policies/billing.yaml:16:3" in done.stdout + done.stderr
-    assert "did you mean 'destSubnet'?" in done.stdout + done.stderr
+    assert done.stdout.startswith("::error file=policies/billing.yaml,line=16,col=3")
+    assert "did you mean 'destSubnet'?" in done.stdout
 
 
 # ---------------------------------------------------------------------------------------------------- pre-commit hooks
