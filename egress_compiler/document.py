@@ -86,6 +86,10 @@ class Document:
         """Whether something at, above or below ``path`` was reported as wrong."""
         return any(fault[: len(path)] == path[: len(fault)] for fault in self.faults)
 
+    def doubtful(self, *path: str | int) -> bool:
+        """Whether the value at ``path``, or one that it is in, was reported as wrong."""
+        return any(fault == path[: len(fault)] for fault in self.faults)
+
     def part(self, data: Plain, *path: str | int) -> Document:
         """``data``, which stands at ``path``, as a document of its own."""
         depth = len(path)

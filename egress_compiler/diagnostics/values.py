@@ -117,6 +117,11 @@ class Collector:
                 )
 
     @property
+    def full(self) -> bool:
+        """Whether there are more errors than are kept: looking for further ones is of no use."""
+        return self.errors > MAX_KEPT
+
+    @property
     def failed(self) -> bool:
         return self.errors > 0
 

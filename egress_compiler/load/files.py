@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from io import BufferedReader
 from pathlib import Path
 
 from egress_compiler.diagnostics import Collector
@@ -88,33 +87,34 @@ def read_bytes(path: Path, found: Collector, limit: int) -> bytes | None:
     try:
         # Without O_NONBLOCK a pipe without a writer would keep us waiting for one.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                kind = next((name for test, name in _NOT_REGULAR if test(status.st_mode)), "no regular file")
-                hint = "save what comes out of it as a file, and name that"
-                found.error("unreadable", f"{shown(path)} is {kind}, not a file", None, hint=hint)
-                found.missing("documents")
-                return None
-            content = _read(file, status.st_size, limit)
+        try:
+            content = _read(handle, path, limit, found)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as problem:
         _report(path, problem, found)
         return None
-    if len(content) > limit:
+    if content is not None and len(content) > limit:
         _too_large(path, limit, found)
         return None
     return content
 
 
-def _read(file: BufferedReader, size: int, limit: int) -> bytes:
-    """Everything, or something longer than ``limit``; files under /proc say that their size is 0."""
-    content = file.read(min(size, limit) + 1) or b""
-    if len(content) <= size or len(content) > limit:
-        return content
-    parts, total = [content], len(content)
-    while total <= limit and (part := file.read(CHUNK)):
+def _read(handle: int, path: Path, limit: int, found: Collector) -> bytes | None:
+    """Everything, or something longer than ``limit``; None after reporting that it is no regular file."""
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for test, name in _NOT_REGULAR if test(status.st_mode)), "no regular file")
+        hint = "" if kind == "a directory" else "save what comes out of it as a file, and name that"
+        found.error("unreadable", f"{shown(path)} is {kind}, not a file", None, hint=hint)
+        found.missing("documents")
+        return None
+    # One more than the size tells the end; files under /proc say that their size is 0.
+    parts, total, wanted = [], 0, min(status.st_size, limit) + 1
+    while total <= limit and (part := os.read(handle, wanted)):
         parts.append(part)
         total += len(part)
+        wanted = CHUNK
     return b"".join(parts)
 
 

@@ -25,7 +25,7 @@ from egress_compiler.net import (
     union,
 )
 from egress_compiler.validate import values
-from egress_compiler.validate.objects import description, no_namespace, object_ref
+from egress_compiler.validate.objects import description, no_namespace
 from egress_compiler.validate.pools import pool_hint, pool_items, usable
 
 IMPOSSIBLE = (
@@ -42,10 +42,10 @@ IMPOSSIBLE = (
 """Addresses that nothing can leave with (RFC 6890)."""
 
 
-def gateway(document: Document, found: Collector) -> Gateway:
+def gateway(document: Document, name: str, found: Collector) -> Gateway:
     """The gateway that the document says; what is wrong with it is reported and left out."""
     data: Any = document.data
-    no_namespace(document, found)
+    no_namespace(document, "EgressGateway", found)
     spec = data.get("spec", {})
     pools = spec.get("ippools", {})
     errors = found.errors
@@ -57,7 +57,7 @@ def gateway(document: Document, found: Collector) -> Gateway:
             default[family] = _default_eip(document, family, pools.get(f"ipv{family}DefaultEIP", ""), pool, found)
         _check_pairing(document, pool, default, found)
     return Gateway(
-        name=object_ref(document).name,
+        name=name,
         description=description(data),
         pool=pool,
         default_eip=default,

@@ -71,11 +71,10 @@ def description(data: Mapping[str, Any]) -> str:
     return " ".join(str(text).split())
 
 
-def no_namespace(document: Document, found: Collector) -> None:
+def no_namespace(document: Document, kind: str, found: Collector) -> None:
     """An error where an object of the cluster names a namespace."""
     data: Any = document.data
     if "namespace" in data.get("metadata", {}):
-        kind = data["kind"]
         hint = "leave the field out" + (", or make it an EgressPolicy" if kind == "EgressClusterPolicy" else "")
         found.error(
             "cluster-scoped",

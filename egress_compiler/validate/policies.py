@@ -15,6 +15,7 @@ from egress_compiler.model.policy import (
     Gateway,
     Policy,
     PolicySet,
+    Ref,
 )
 from egress_compiler.net import FAMILIES, Family
 from egress_compiler.validate import values
@@ -41,15 +42,15 @@ def validate_policies(documents: Sequence[Document], found: Collector) -> Policy
         document = check_shape(raw, KINDS[ref.kind], found)
         accept_warnings(document, found)
         if ref.kind == "EgressGateway":
-            gateways.append(gateway(document, found))
+            gateways.append(gateway(document, ref.name, found))
             if found.errors > errors or document.faults:
                 refused.add(ref.name)
         elif ref.kind == "EgressClusterInfo":
-            info = _cluster_info(document, found)
+            info = _cluster_info(document, ref.name, found)
             if found.errors > errors or document.faults:
                 found.missing("cluster-info")
         else:
-            policy = _policy(document, found)
+            policy = _policy(document, ref, found)
             (broken if found.errors > errors or document.faults else policies).append(policy)
     gateways.sort(key=lambda one: one.name)
     check_pools_apart(gateways, found)
@@ -65,13 +66,13 @@ def validate_policies(documents: Sequence[Document], found: Collector) -> Policy
     )
 
 
-def _policy(document: Document, found: Collector) -> Policy:
+def _policy(document: Document, ref: Ref, found: Collector) -> Policy:
     data: Any = document.data
-    ref, spec = object_ref(document), data.get("spec", {})
+    spec = data.get("spec", {})
     if ref.namespace:
-        _check_namespace(document, found)
+        _check_namespace(document, ref, found)
     else:
-        no_namespace(document, found)
+        no_namespace(document, ref.kind, found)
     egress_ip, applied = spec.get("egressIP", {}), spec.get("appliedTo", {})
     _check_egress_ip(document, egress_ip, found)
     _check_source(document, applied, found)
@@ -96,12 +97,12 @@ def _policy(document: Document, found: Collector) -> Policy:
     )
 
 
-def _check_namespace(document: Document, found: Collector) -> None:
+def _check_namespace(document: Document, ref: Ref, found: Collector) -> None:
     data: Any = document.data
     if not document.faulty("metadata", "namespace") and "namespace" not in data.get("metadata", {}):
         found.warning(
             "no-namespace",
-            f"EgressPolicy {object_ref(document).name} names no namespace and is read as one of 'default'",
+            f"EgressPolicy {ref.name} names no namespace and is read as one of 'default'",
             document.at("metadata", "name"),
             hint="write metadata.namespace, so that it does not depend on who applies the file",
         )
@@ -156,9 +157,8 @@ def _check_source(document: Document, applied: Mapping[str, Any], found: Collect
         )
 
 
-def _cluster_info(document: Document, found: Collector) -> ClusterInfo:
-    no_namespace(document, found)
-    name = object_ref(document).name
+def _cluster_info(document: Document, name: str, found: Collector) -> ClusterInfo:
+    no_namespace(document, "EgressClusterInfo", found)
     if name != "default" and not document.faulty("metadata", "name"):
         found.error(
             "cluster-info-name",

@@ -38,6 +38,10 @@ def check_shape(document: Document, schema: str, found: Collector) -> Document:
     """
     if fast_check(schema)(document.data):
         return document.with_data(without_faults(document.data, document.faults))
+    if found.full:
+        found.errors += 1
+        kind = document.data.get("kind") if isinstance(document.data, dict) else None
+        return document.with_data({"kind": kind}, frozenset({()}))
     reporter = _Reporter(document, found)
     for error in islice(_leaves(slow_check(schema).iter_errors(document.data)), MAX_REPORTED):
         reporter.report(error)
@@ -99,9 +103,8 @@ class _Reporter:
         value: Any = error.instance
         if error.validator == "additionalProperties" and isinstance(value, dict):
             known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-            for key in value:
-                if key not in known:
-                    self._unknown_field(path, key, known)
+            for key in islice((key for key in value if key not in known), MAX_REPORTED):
+                self._unknown_field(path, key, known)
         elif error.validator == "required":
             self._missing_field(path, str(error.validator_value), error.schema)
         elif "propertyNames" in error.absolute_schema_path:
@@ -112,10 +115,9 @@ class _Reporter:
             self._wrong_value(error, path)
 
     def _new(self, path: Path) -> bool:
-        if path in self.faults or self._document.faulty(*path):
-            return False
+        known = path in self.faults or self._document.doubtful(*path)
         self.faults.add(path)
-        return True
+        return not known
 
     def _unknown_field(self, path: Path, key: str, known: Iterable[str]) -> None:
         if self._new((*path, key)):
@@ -128,7 +130,8 @@ class _Reporter:
         for step in path:
             mapping = mapping[step]
         properties = schema.get("properties", {})
-        guesses = {nearest(name, properties) for name in mapping if name not in properties}
+        strangers = islice((name for name in mapping if name not in properties), MAX_REPORTED)
+        guesses = {nearest(name, properties) for name in strangers}
         mistyped = nearest(key, [key]) in guesses
         if self._new((*path, key)) and not mistyped:
             message = f"{_spelled(path) or 'the object'} has no {quoted(key)}"

@@ -1,0 +1,170 @@
+"""Paths that are files, directories and neither: what is read, and that nothing waits or fills the memory."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from egress_compiler.diagnostics import Collector
+from egress_compiler.load import files, load_cluster, load_documents, load_lock, load_settings
+from egress_compiler.load.files import find_files, read_bytes
+
+
+def found_in(path: Path) -> tuple[list[str], list[str]]:
+    """Names of the files, and the messages without the directory's own path."""
+    found = Collector()
+    names = [str(file.relative_to(path)) for file in find_files([path], found, leave_out=("left.yaml",))]
+    return names, [d.message.replace(str(path), "DIR") for d in found.found]
+
+
+def test_directories_are_searched_for_yaml_and_json(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yml", "sub/c.json", "x.txt", ".hidden.yaml", ".git/d.yaml", "left.yaml", "sub/left.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert found_in(tmp_path) == (["a.yml", "b.yaml", "sub/c.json"], [])
+
+
+def test_a_file_counts_once_under_all_its_names(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("")
+    (tmp_path / "b.yaml").symlink_to("a.yaml")
+    names, messages = found_in(tmp_path)
+    assert (len(names), messages) == (1, [])
+
+
+def test_loops_of_links_end(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("x: 1\n")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self.yaml").symlink_to("self.yaml")
+    found = Collector()
+    load_documents([tmp_path], found)
+    assert [d.code for d in found.found if d.code == "unreadable"] == ["unreadable"]
+    assert "is a loop of symbolic links" in next(d.message for d in found.found if d.code == "unreadable")
+    found = Collector()
+    assert find_files([tmp_path / "self.yaml"], found) == ()
+    assert found.failed
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("none.yaml", "does not exist"),
+        ("a.yaml/b.yaml", "does not exist: what should be a directory on the way is a file"),
+        ("x" * 300, "is too long for a path"),
+        ("nul\0.yaml", "cannot be read"),
+    ],
+)
+def test_paths_that_are_no_files(name: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("")
+    found = Collector()
+    assert find_files([tmp_path / name], found) == ()
+    assert why in found.found[0].message
+
+
+def test_a_link_to_nothing_in_a_directory_is_an_error_not_a_policy_less(tmp_path: Path) -> None:
+    (tmp_path / "gone.yaml").symlink_to("elsewhere.yaml")
+    found = Collector()
+    load_documents([tmp_path], found)
+    assert [d.code for d in found.found] == ["unreadable"]
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null", "/proc/kmsg"])
+def test_devices_are_refused_at_once(device: str) -> None:
+    if not Path(device).exists():
+        pytest.skip(f"no {device}")
+    began = time.monotonic()
+    for load in (load_documents, load_cluster):
+        found = Collector()
+        load([Path(device)], found)
+        assert found.failed
+    for one in (load_settings, load_lock):
+        found = Collector()
+        one(Path(device), found)
+        assert found.failed
+    assert time.monotonic() - began < 5
+
+
+def test_pipes_and_sockets_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.yaml"))
+        found = Collector()
+        load_documents([tmp_path], found)
+    assert sorted(d.message.rpartition("/")[2] for d in found.found) == [
+        "pipe.yaml is a pipe, not a file",
+        "socket.yaml cannot be read: No such device or address",
+    ]
+
+
+def test_a_directory_is_no_settings_and_no_lock_file(tmp_path: Path) -> None:
+    for load in (load_settings, load_lock):
+        found = Collector()
+        load(tmp_path, found)
+        assert "is a directory, not a file" in found.found[0].message
+
+
+def test_no_lock_file_is_an_empty_lock_wherever_it_would_stand(tmp_path: Path) -> None:
+    found = Collector()
+    load_lock(tmp_path / "none" / "egress.lock.json", found)
+    load_lock(Path("/dev/null/egress.lock.json"), found)
+    assert found.found == ()
+
+
+@pytest.mark.parametrize("size", [99, 100, 101, 5000])
+def test_the_limit_is_kept_to_the_byte(size: int, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * size)
+    found = Collector()
+    content = read_bytes(tmp_path / "f", found, 100)
+    assert (content is not None) == (size <= 100) == (not found.failed)
+
+
+def test_files_that_hide_their_size_are_read() -> None:
+    found = Collector()
+    assert (read_bytes(Path("/proc/self/status"), found, files.POLICY_LIMIT) or b"").startswith(b"Name:")
+    assert read_bytes(Path("/proc/self/status"), found, 10) is None
+
+
+JUNK = {
+    "brackets": b"[" * 1_000_000,
+    "braces": b"{a: " * 300_000,
+    "dashes": b"- " * 500_000,
+    "quotes": b'"' * 1_000_001,
+    "zeros": bytes(1_000_000),
+    "noise": bytes(range(256)) * 4000,
+    "one line": b"a: " + b"x" * 1_000_000,
+    "one line of lists": b"a: [" + b"x," * 300_000 + b"]",
+    "many keys": b"".join(b"k%d: v\n" % number for number in range(60_000)),
+    "bad items": b"kind: EgressPolicy\nspec:\n  destSubnet:\n" + b"  - 5\n" * 50_000,
+    "comments": b"# x\n" * 250_000,
+    "documents": b"---\n" * 250_000,
+    "objects": b"--- {kind: EgressPolicy}\n" * 20_000,
+    "anchors": b"&a " * 300_000,
+    "colons": b"a:" * 500_000,
+}
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_a_megabyte_of_junk_takes_seconds_at_most(name: str, tmp_path: Path) -> None:
+    from egress_compiler.validate import validate_policies
+
+    (tmp_path / "junk.yaml").write_bytes(JUNK[name])
+    began = time.process_time()
+    found = Collector()
+    validate_policies(load_documents([tmp_path / "junk.yaml"], found), found)
+    load_cluster([tmp_path / "junk.yaml"], found)
+    load_lock(tmp_path / "junk.yaml", found)
+    assert found.failed
+    assert len(found.found) <= 10_000
+    assert time.process_time() - began < 30
+
+
+def test_a_hundred_megabytes_are_refused_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(100 * 1024**2)
+    began = time.monotonic()
+    for load in (load_documents, load_cluster):
+        found = Collector()
+        load([tmp_path / "huge.yaml"], found)
+        assert [d.code for d in found.found][:1] == ["too-large"]
+    assert time.monotonic() - began < 10
