@@ -75,3 +75,21 @@ def test_no_policy_can_be_named_like_the_class_of_others() -> None:
         return  # no name at all, so nobody can have it
     names = [c.name for c in compilation.plans[0].steer_classes]
     assert len(names) == len(set(names)) == 2
+
+
+def test_a_master_without_the_family_drops_and_lets_no_other_policy_answer() -> None:
+    """Found by breaking the compiler on purpose; the random clusters rarely have it."""
+    six = {"ippools": {"ipv6": ["fd00::40-fd00::4f"]}, "nodeSelector": {"selector": {"matchLabels": {"gw": "x"}}}}
+    own = policy("own", egressIP={"useNodeIP": True}, destSubnet=["2001:db8::/64"], priority=1, egressGatewayName="g")
+    rest = policy("rest", egressGatewayName="g")
+    objects = (
+        node("n1", "10.0.0.1", "fd00::1"),
+        node("n2", "10.0.0.2"),
+        pod("p", "n2", "10.1.2.1", "fd00:1:2::1"),
+        NAMESPACE,
+        SERVICES,
+    )
+    compilation = compiled(Scenario((document("EgressGateway", "g", six), own, rest), objects))
+    files = packet_path.nodes_of(compilation.files)
+    ways = packet_path.leave(files, "n2", ip_address("fd00:1:2::1"), ip_address("2001:db8::1"))
+    assert ways == {"n1": "fd00::1", "n2": "blocked"}

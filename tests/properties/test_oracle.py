@@ -105,11 +105,14 @@ def check_ways(ways: Mapping[str, str], wanted: Answer, oracle: Oracle, told: st
 
 
 def packets(scenario: Scenario, oracle: Oracle) -> Iterator[tuple[str, IP, IP]]:
-    """Node, source, destination: every pod, and addresses in and beside podSubnets where no pod is known."""
+    """Node, source, destination: every pod, finished ones too, and addresses in and beside podSubnets."""
     dice = random.Random(len(scenario.documents) * 1000 + len(scenario.objects))
     nodes = [node["metadata"]["name"] for node in oracle.nodes]
     sources = [(pod["spec"]["nodeName"], address) for pod in oracle.pods for address in pod_addresses(pod)]
     known = {address for _, address in sources}
+    others = [pod for pod in scenario.of_kind("Pod") if pod not in oracle.pods]
+    left = [(pod["spec"]["nodeName"], address) for pod in others for address in pod_addresses(pod)]
+    sources += [(start, address) for start, address in left if address not in known]
     beside = _around(
         text
         for policy in oracle.policies
