@@ -153,7 +153,7 @@ def _check_nodes(resolved: Resolved, found: Collector) -> None:
         pods = [cluster.pods[position].key for position in lost]
         runs, whose = ("runs", "its") if len(pods) == 1 else ("run", "their")
         found.warning(
-            "unknown-node",
+            "pod-on-unknown-node",
             f"{counted(len(pods), 'selected pod')} ({listing(pods)}) {runs} on nodes that the cluster files do not "
             f"have ({listing(nodes)}): nothing steers {whose} traffic",
             None,

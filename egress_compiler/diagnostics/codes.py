@@ -34,7 +34,7 @@ unreadable (error): A path that cannot be read
     It does not exist, must not be read, or is a pipe, a device or a loop of links. Only regular files and
     directories are read.
 too-large (error): A file beyond what is read
-    Policy files may have 16 MiB and a million values, cluster files 2 GiB as JSON and 64 MiB as YAML.
+    Policy files may have 16 MiB and half a million values, cluster files 2 GiB as JSON and 64 MiB as YAML.
 not-utf8 (error): A file in another encoding
     Files are UTF-8; a byte order mark at the start does no harm.
 empty-file (warning): A policy file without an object
@@ -161,8 +161,8 @@ equal-priority (warning): Two policies that overlap with equal priority
     The order of their names decides: namespaced before cluster policies, then by namespace and name.
 selects-nothing (warning): A policy that selects no pod
     Perhaps the pods come later; perhaps a label is mistyped.
-unknown-namespace (warning): A policy of a namespace that is not in the cluster
-    It selects nothing until the namespace exists.
+unknown-namespace (warning or error): A namespace that is not in the cluster
+    A policy there selects nothing until the namespace exists; a command that asks for it gets an error.
 host-network-pod (warning): A policy that selects pods with hostNetwork
     They have their node's address; no policy applies to them.
 destination-inside (warning): A destination wholly inside the cluster
@@ -177,7 +177,7 @@ node-address (error): A node without an InternalIP
     The tunnel runs between InternalIPs.
 address-twice (error): One address of two nodes or pods
     The parts of the snapshot are of different moments.
-unknown-node (warning): Selected pods on nodes that the files do not have
+pod-on-unknown-node (warning): Selected pods on nodes that the files do not have
     Nothing steers their traffic: it leaves as if there were no policy.
 namespaces-unknown (error): A namespaceSelector, and no Namespace in the files
     Which namespaces have the labels cannot be told.
@@ -192,15 +192,13 @@ pod-outside (warning): Pods with addresses outside all that counts as inside
 service-outside (warning): Services with addresses outside all that counts as inside
     Traffic from governed pods to them would go through a gateway.
 
-# Settings, inventory, lock file, bundle
+# Settings, inventory, lock file
 two-documents (error): Several documents where there is one
     In a settings or lock file.
 inventory (error): An inventory that cannot be used
     Ansible cannot read it, it has no host, or a variable has an impossible value.
 empty-lock (error): A lock file with nothing in it
     Allocating afresh could change every EIP; deleting the file says that this is meant.
-bundle-unreadable (error): A bundle that is not one
-    The directory to compare with was not written by this compiler, or was changed.
 
 # Migration
 no-status (error): An export without any status
@@ -222,23 +220,25 @@ accept-no-reason (warning): An acceptance without a reason
 accept-unused (warning): An acceptance of a warning that is not there
     It would hide the next one that nobody has looked at.
 
-# Commands
+# What a command was asked for
 unwritable (error): A file that cannot be written
-    The operating system refuses; the message has its reason.
-bundle-unreadable (error): What --against names is no bundle
-    Or one of another version of the compiler, or an edited one.
-unknown-pod (error): A pod that the cluster files do not have
-    explain takes NAMESPACE/NAME or an address.
-unknown-eip (error): An address that is no EIP in use
-    explain --eip and move take an EIP that a policy leaves with.
+    The operating system's reason is in the message; what was there before is still there.
+bundle-unreadable (error): A bundle that is not one
+    The directory to compare with was not written by this compiler, or was changed.
+unknown-pod (error): A pod that is not in the cluster files
+    Name it as NAMESPACE/NAME, or by its address.
+unknown-eip (error): An EIP that nobody leaves with
+    It is in no pool, or no policy uses it.
+unknown-node (error): A node that is not in the cluster, or no gateway of the EIP
+    The message names those that are.
 no-such-family (error): A pod without an address of the destination's family
-    What has no source address does not leave.
-no-cluster (error): A kubeconfig or context that cannot be used
-    snapshot reads a live cluster as kubectl would.
-cluster-forbidden (error): A request that the API server refuses
-    The message names the verb and the resource that the role lacks.
-cluster-error (error): An API server that answers with an error, or not at all
-    Nothing was written; try again.
+    It cannot send there at all.
+no-cluster (error): No cluster to take a snapshot of
+    There is no usable kubeconfig, or no such context in it.
+cluster-forbidden (error): The cluster does not let you read what the snapshot needs
+    The message names the rule that is missing.
+cluster-error (error): The cluster did not answer as it should
+    It cannot be reached, refuses the credentials, or failed.
 """
 
 _HEAD = re.compile(r"(?P<name>[a-z0-9-]+) \((?P<severities>[a-z ]+)\): (?P<title>.+)")
