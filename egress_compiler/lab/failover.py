@@ -38,6 +38,7 @@ class OutageMeter:
 
     def __init__(self, process: "subprocess.Popen[str]", target: ProbeTarget, seconds: float) -> None:
         """Returns at the first answer, so that what happens next is measured; LabError when none comes."""
+        self.target = target
         self._process = process
         self._seconds = seconds
         self._outage: Outage | None = None

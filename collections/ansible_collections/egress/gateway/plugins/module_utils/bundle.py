@@ -78,13 +78,13 @@ def strangers(paths: Paths) -> list[str]:
 
 
 def read_files(paths: Paths) -> dict[str, str]:
-    """Every file of the configuration directory but the remembered sysctls; nothing when there is no directory."""
+    """Every file of the configuration directory but the node's own state; nothing when there is no directory."""
     found = {}
     try:
         entries = sorted(paths.config.iterdir())
     except FileNotFoundError:
         return {}
     for path in entries:
-        if path != paths.originals and path.is_file() and not path.is_symlink():
+        if path not in (paths.originals, paths.drained) and path.is_file() and not path.is_symlink():
             found[path.name] = path.read_text(encoding="utf-8", errors="replace")
     return found

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
+from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel, read_json
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 _VERSIONS = {
     "iproute2": ["ip", "-Version"],
@@ -31,6 +33,7 @@ def node_info() -> dict[str, Any]:
         "interfaces": [_interface(name, link) for name, link in sorted(links.items())],
         "default_interface": device,
         "default_mtu": int(links[device]["mtu"]) if device in links else None,
+        "drained": is_drained(Paths()),
         "versions": {name: _version(argv) for name, argv in sorted(_VERSIONS.items())},
         "missing_tools": [tool for tool in REQUIRED if find(tool) is None],
         "missing_gateway_tools": [tool for tool in OF_GATEWAYS if find(tool) is None],

@@ -41,7 +41,7 @@ class Files(Resource):
 class Record(Resource):
     """The plan in force. It comes last in both directions: a run that was killed finds what the node had before.
 
-    With no plan wanted, the remembered sysctls and the directory go too.
+    With no plan wanted, the node's own state - remembered sysctls, the mark of a drain - and the directory go too.
     """
 
     def __init__(self, paths: Paths, plan: str | None) -> None:
@@ -52,7 +52,7 @@ class Record(Resource):
         return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
 
     def actual(self) -> Items:
-        names = [self._paths.file(PLAN)] + ([] if self._files else [self._paths.originals])
+        names = [self._paths.file(PLAN)] + ([] if self._files else [self._paths.originals, self._paths.drained])
         found = {}
         for path in names:
             if path.is_file():

@@ -40,6 +40,11 @@ class Paths:
         return self.config / "before.json"
 
     @property
+    def drained(self) -> Path:
+        """What keepalived watches: 1 gives the node the lowest priority in every slot, no file its own."""
+        return self.config / "drained"
+
+    @property
     def lock(self) -> Path:
         return self.runtime / "lock"
 

@@ -99,6 +99,8 @@ class Plan:
     sysctls: tuple[Sysctl, ...]
     origins: Mapping[str, str]
     """Where nftables objects come from: by source, EIP, underlay address or chain name."""
+    alone: tuple[str, ...] = ()
+    """The slots of this gateway that have no other gateway."""
 
 
 def parse_plan(text: str) -> Plan:
@@ -150,6 +152,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
             Sysctl(_sysctl(s["key"]), _matching(_VALUE, s["value"]), str(s["reason"])) for s in data["sysctls"]
         ),
         origins=_origins(data, slots),
+        alone=tuple(slots[instance["slot"]] for instance in data["vrrp"] if not instance["peers"]),
     )
 
 

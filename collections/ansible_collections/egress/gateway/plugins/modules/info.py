@@ -53,6 +53,9 @@ egress_info:
     default_mtu:
       description: The MTU of that device; null if there is none.
       type: int
+    drained:
+      description: Whether M(egress.gateway.drain) has emptied the node.
+      type: bool
     versions:
       description: Versions of C(kernel), C(iproute2), C(nftables), C(keepalived), C(conntrackd); null if missing.
       type: dict

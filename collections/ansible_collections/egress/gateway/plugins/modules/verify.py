@@ -14,7 +14,7 @@ description:
   - Reads the same objects that M(egress.gateway.apply) manages and reports each one that differs from the plan, with
     the policy, slot or node that it comes from.
   - Changes nothing, takes no lock, and can be run at any time.
-  - Addresses and rules that keepalived moves between gateways are no drift.
+  - Addresses and rules that keepalived moves between gateways are no drift, nor is a node that was drained.
 options:
   bundle:
     description:
@@ -95,6 +95,10 @@ held:
   returned: always
   type: list
   elements: str
+drained:
+  description: Whether M(egress.gateway.drain) has emptied the node.
+  returned: always
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -102,6 +106,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
@@ -132,10 +137,11 @@ def main() -> None:
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
+    state = {"drift": found, "held": floating, "drained": is_drained(paths)}
     if found and module.params["fail_on_drift"]:
-        task.fail(module, msg=_story(found), drift=found, held=floating)
+        task.fail(module, msg=_story(found), **state)
     else:
-        task.succeed(module, changed=False, drift=found, held=floating)
+        task.succeed(module, changed=False, **state)
 
 
 def _story(found: list[dict[str, str]]) -> str:

@@ -109,6 +109,8 @@ def test_files_come_and_go(paths: Paths) -> None:
 
     assert bring([Files(paths, {"plan.json": FILES["plan.json"]})])
     assert [path.name for path in paths.config.iterdir()] == ["plan.json"]
+    paths.drained.write_text("1", encoding="utf-8")
+    assert not bring([Files(paths, {"plan.json": FILES["plan.json"]})]), "a drain is the node's own state"
     paths.originals.write_text("{}", encoding="utf-8")
     clear([Record(paths, None)])
     assert not paths.config.exists()
