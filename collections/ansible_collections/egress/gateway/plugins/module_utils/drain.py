@@ -37,7 +37,7 @@ def is_drained(paths: Paths) -> bool:
 
 
 def drain(paths: Paths, wanted: bool, wait: float, check_only: bool) -> Drain:
-    """Drains the node, and waits ``wait`` seconds for its addresses to go; or takes it back, which it does not wait for.
+    """Drains the node, and waits ``wait`` seconds for its addresses to go; or takes it back without waiting.
 
     NodeError when the node is no gateway, when nobody else could take its addresses, and when nobody did: then it is
     taken back.
