@@ -16,8 +16,8 @@ description:
   - The node keeps its configuration. When all other gateways are gone it takes over again.
   - The state is a file, C(/etc/egress-gateway/drained), which keepalived watches. It survives a reboot,
     M(egress.gateway.apply) leaves it alone, and M(egress.gateway.verify) tells about it.
-  - With C(preempt=false) in the compiler's settings a drained node holds no address at all, not even as the last one, and
-    an active one gets its addresses back when somebody else lets go of them.
+  - With C(preempt=false) in the compiler's settings a drained node holds no address at all, not even as the last one,
+    and an active one gets its addresses back when somebody else lets go of them.
 options:
   state:
     description:
