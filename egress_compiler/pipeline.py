@@ -14,7 +14,7 @@ from egress_compiler.allocate import Allocation, allocate
 from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.analyze import analyze
 from egress_compiler.bundle import bundle_files
-from egress_compiler.diagnostics import Collector, Diagnostic, InvalidInput, in_order, open_warnings
+from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
 from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
 from egress_compiler.load.statuses import load_statuses
@@ -89,8 +89,8 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
     found.raise_if_failed()
 
     found.warn_of_unused()
-    if inputs.warnings_as_errors and open_warnings(found.found):
-        raise InvalidInput(in_order(found.found))
+    if inputs.warnings_as_errors:
+        refuse_open_warnings(found.found)
 
     plans = lower(resolved, allocation, settings, uplinks)
     files = bundle_files(plans, resolved, allocation, settings, documents)

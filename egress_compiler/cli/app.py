@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from egress_compiler.cli.plan import plan_command
 from egress_compiler.cli.schema import schema_command
 from egress_compiler.cli.snapshot import snapshot_command
 from egress_compiler.cli.status import status_command
-from egress_compiler.diagnostics import InvalidInput, count_errors, printable
+from egress_compiler.diagnostics import InvalidInput, printable
 from egress_compiler.lab.errors import LabError
 
 EXIT_INVALID = 1
@@ -25,7 +26,20 @@ EXIT_USAGE = 64
 EXIT_INTERNAL = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _NobodyListens(Exception):
+    """Standard output is a pipe whose reader has seen enough."""
+
+
+class _App(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would end with 1, which says that the input is wrong.
+            raise _NobodyListens from None
+
+
+@click.group(cls=_App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="egress-compiler")
 def app() -> None:
     """Compiles egress policies into configuration for every node of a Kubernetes cluster."""
@@ -50,9 +64,7 @@ def main() -> None:
         code = app.main(standalone_mode=False, obj=run)
         sys.exit(code if isinstance(code, int) else 0)
     except InvalidInput as problem:
-        report(problem.diagnostics, run.output)
-        if run.output == "text" and not count_errors(problem.diagnostics):
-            click.echo("Warnings are refused; nothing was written.", err=True)
+        report(problem.diagnostics, run.output, refused=True)
         sys.exit(EXIT_INVALID)
     except LabError as problem:
         click.echo(f"egress-compiler: {printable(str(problem))}", err=True)
@@ -67,8 +79,8 @@ def main() -> None:
         if isinstance(problem, click.UsageError) and problem.ctx is None:
             click.echo(app.get_usage(click.Context(app, info_name="egress-compiler")), err=True)
         sys.exit(EXIT_USAGE)
-    except BrokenPipeError:
-        # The reader has seen enough; a second complaint at interpreter exit helps nobody.
+    except _NobodyListens:
+        # A second complaint at interpreter exit helps nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as problem:

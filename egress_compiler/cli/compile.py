@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from egress_compiler import bundle
-from egress_compiler.cli.output import DIAGNOSTIC_FORMAT, report
-from egress_compiler.diagnostics import Collector, InvalidInput, as_json, counted, in_order, open_warnings
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
+from egress_compiler.diagnostics import Collector, InvalidInput, counted, in_order, refuse_open_warnings
 from egress_compiler.load import load_documents
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 from egress_compiler.validate import validate_policies
@@ -88,20 +87,24 @@ def inputs_from(options: dict[str, Any]) -> Inputs:
 @click.command("validate")
 @click.argument("policies", nargs=-1, required=True, type=PATH)
 @WARNINGS_AS_ERRORS
-@DIAGNOSTIC_FORMAT
+@FORMAT
 def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, output: str) -> None:
     """Check the shape and meaning of policy files; needs no cluster."""
     found = Collector()
     policy_set = validate_policies(load_documents(policies, found), found)
     found.raise_if_failed()
     diagnostics = in_order(found.found)
-    if warnings_as_errors and open_warnings(diagnostics):
-        raise InvalidInput(diagnostics)
-    report(diagnostics, output)
-    if output != "text":
-        return
-    gateways = counted(len(policy_set.gateways), "gateway")
-    click.echo(f"Valid: {gateways} and {counted(len(policy_set.policies), 'policy', 'policies')}.")
+    if warnings_as_errors:
+        refuse_open_warnings(diagnostics)
+    counts = {"gateways": len(policy_set.gateways), "policies": len(policy_set.policies)}
+    deliver(
+        output,
+        diagnostics,
+        lambda: click.echo(
+            f"Valid: {counted(counts['gateways'], 'gateway')} and {counted(counts['policies'], 'policy', 'policies')}."
+        ),
+        lambda: counts | diagnostics_json(diagnostics),
+    )
 
 
 @click.command("compile")
@@ -109,7 +112,7 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
 @allocation_options
 @click.option("--out", "-o", type=PATH, required=True, help="Bundle directory.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 2 where the bundle or the lock file is stale.")
-@DIAGNOSTIC_FORMAT
+@FORMAT
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
     _require_apart(out, (*options["policies"], *options["cluster"]))
@@ -120,16 +123,12 @@ def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
         found = Collector()
         found.error("unwritable", f"{problem.filename} cannot be written: {problem.strerror}", None)
         raise InvalidInput(found.found) from None
-    if output == "json":
-        result = {
-            "changed": [str(change.path) for change in changed],
-            "diagnostics": [as_json(d) for d in compilation.diagnostics],
-        }
-        click.echo(json.dumps(result, indent=2))
-    else:
-        report(compilation.diagnostics, output)
-    if output == "text":
-        click.echo(_summary(compilation, changed, out, check))
+    deliver(
+        output,
+        compilation.diagnostics,
+        lambda: click.echo(_summary(compilation, changed, out, check)),
+        lambda: {"changed": [str(change.path) for change in changed]} | diagnostics_json(compilation.diagnostics),
+    )
     return EXIT_CHANGES if check and changed else 0
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import click
 
 from egress_compiler.cli.compile import input_options, inputs_from
-from egress_compiler.cli.output import FORMAT
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.diagnostics import Collector, nearest
 from egress_compiler.explain import as_json, as_text, eip_as_json, eip_as_text, explain_address, explain_pod
 from egress_compiler.net import FAMILIES, Address, AddressError, addresses, format_address, parse_address
@@ -48,9 +47,11 @@ def explain_command(
     explanation = explain_pod(compilation, pod or "", destination, found)
     found.raise_if_failed()
     if explanation is not None:
-        json_wanted = output == "json"
-        click.echo(
-            json.dumps(as_json(explanation), indent=2) if json_wanted else as_text(explanation, everything=everything)
+        deliver(
+            output,
+            compilation.diagnostics,
+            lambda: click.echo(as_text(explanation, everything=everything)),
+            lambda: as_json(explanation) | diagnostics_json(compilation.diagnostics),
         )
 
 
@@ -66,7 +67,12 @@ def _explain_eip(compilation: Compilation, text: str, output: str, found: Collec
         found.error("unknown-eip", str(problem), None, hint=_nearest(compilation, text))
     found.raise_if_failed()
     if explanation is not None:
-        click.echo(json.dumps(eip_as_json(explanation), indent=2) if output == "json" else eip_as_text(explanation))
+        deliver(
+            output,
+            compilation.diagnostics,
+            lambda: click.echo(eip_as_text(explanation)),
+            lambda: eip_as_json(explanation) | diagnostics_json(compilation.diagnostics),
+        )
 
 
 def _nearest(compilation: Compilation, text: str) -> str:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import click
 
-from egress_compiler.cli.output import FORMAT, table
+from egress_compiler.cli.output import format_option, report, table
 from egress_compiler.lab import down
 from egress_compiler.lab.example import Row, running_example, up_example
 from egress_compiler.lab.playbooks import run_playbook
 
 NAME = click.option("--name", default="default", show_default=True, help="Several labs can be up under their names.")
 EXIT_UNEXPECTED = 3
+EXIT_USAGE = 64
+ARGPARSE_USAGE = 2
+MEASURED_FORMAT = format_option(("text", "json"), "Of what was measured.")
 
 
 @click.group("lab")
@@ -29,6 +32,7 @@ def lab_group() -> None:
 def up_command(example: Path, name: str) -> None:
     """Build the cluster of EXAMPLE: nodes, pods, an outside server, sshd in every node."""
     lab = up_example(example, name)
+    report(running_example(name).compilation.diagnostics)
     topology = lab.topology
     click.echo(f"{len(topology.nodes)} nodes and {len(topology.pods)} pods are up; the inventory is {lab.inventory}")
 
@@ -38,17 +42,22 @@ def up_command(example: Path, name: str) -> None:
 @click.option("--absent", is_flag=True, help="Take everything away again.")
 @click.argument("ansible_arguments", nargs=-1, type=click.UNPROCESSED)
 def apply_command(name: str, absent: bool, ansible_arguments: tuple[str, ...]) -> int:
-    """Compile the example and run playbooks/apply.yml over SSH; further arguments go to ansible-playbook."""
+    """Compile the example and run playbooks/apply.yml over SSH; further arguments go to ansible-playbook.
+
+    Exits 3 where a node fails.
+    """
     running = running_example(name)
+    report(running.compilation.diagnostics)
     running.write_bundle()
     playbook = "absent.yml" if absent else "apply.yml"
-    return run_playbook(running.lab, playbook, running.bundle, ansible_arguments, capture=False).returncode
+    done = run_playbook(running.lab, playbook, running.bundle, ansible_arguments, capture=False)
+    return EXIT_UNEXPECTED if done.returncode else 0
 
 
 @lab_group.command("probe")
 @NAME
 @click.option("--before", is_flag=True, help="Expect the nodes' addresses: nothing is applied yet.")
-@FORMAT
+@MEASURED_FORMAT
 def probe_command(name: str, before: bool, output: str) -> int:
     """Show which source address the outside sees of each pod, and which it should; exits 3 where they differ."""
     rows = running_example(name).probe(applied=not before)
@@ -89,7 +98,7 @@ def _as_json(row: Row) -> dict[str, object]:
 @NAME
 @click.option("--node", help="The gateway whose uplink is cut. Default: the first with an EIP.")
 @click.option("--seconds", type=click.FloatRange(3, 60), default=6.0, show_default=True, help="How long to measure.")
-@FORMAT
+@MEASURED_FORMAT
 def failover_command(name: str, node: str | None, seconds: float, output: str) -> int:
     """Cut a gateway's uplink while a pod talks to the outside; show how long that is noticed, and restore it."""
     running = running_example(name)
@@ -127,4 +136,8 @@ def echo_server_command(arguments: tuple[str, ...]) -> int:
     # Imported here: the WebSocket library is of no use to any other command.
     from egress_compiler.lab import echo
 
-    return echo.main(list(arguments))
+    try:
+        return echo.main(list(arguments))
+    except SystemExit as done:
+        # The server has a command line of its own, whose usage errors are 2; that means changes here.
+        return EXIT_USAGE if done.code == ARGPARSE_USAGE else 0

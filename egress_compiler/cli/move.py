@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from egress_compiler import bundle
 from egress_compiler.cli.compile import input_options, inputs_from
-from egress_compiler.cli.output import FORMAT, report
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.cli.plan import show
 from egress_compiler.diagnostics import Collector, InvalidInput, nearest, printable, quoted
 from egress_compiler.model.lock import EipLock, Lock
@@ -39,17 +38,20 @@ def move_command(eip: str, node: str, dry_run: bool, output: str, **options: Any
     after = compile_bundle(inputs, pinned(before.allocation.lock, key, node))
     plan = between(before, after, "what compile would write now")
     written = () if dry_run else _write_lock(after)
-    if output == "json":
-        click.echo(json.dumps(plan_json(plan) | {"eip": key, "node": node, "written": bool(written)}, indent=2))
-        return
-    report(after.diagnostics)
-    _tell(plan, before, key, node)
+    answer = {"eip": key, "node": node, "written": bool(written)}
+    deliver(
+        output,
+        after.diagnostics,
+        lambda: _tell(plan, before, key, node, _outcome(after, dry_run, bool(written))),
+        lambda: plan_json(plan) | answer | diagnostics_json(after.diagnostics),
+    )
+
+
+def _outcome(after: Compilation, dry_run: bool, written: bool) -> str:
     if dry_run:
-        click.echo("Dry run: nothing was written.")
-    elif written:
-        click.echo(f"{printable(str(after.lock_path))}: pinned. Compile writes the bundle.")
-    else:
-        click.echo(f"{printable(str(after.lock_path))}: it was pinned there already.")
+        return "Dry run: nothing was written."
+    path = printable(str(after.lock_path))
+    return f"{path}: pinned. Compile writes the bundle." if written else f"{path}: it was pinned there already."
 
 
 def pinned(lock: Lock, key: str, node: str) -> Lock:
@@ -57,11 +59,12 @@ def pinned(lock: Lock, key: str, node: str) -> Lock:
     return replace(lock, eips={**lock.eips, key: EipLock(node, pinned=True)})
 
 
-def _tell(plan: Plan, before: Compilation, key: str, node: str) -> None:
+def _tell(plan: Plan, before: Compilation, key: str, node: str, outcome: str) -> None:
     if before.allocation.lock.eips[key].node == node:
         click.echo(f"{printable(key)} is on {printable(node)} already: pinning it there changes no configuration.")
     else:
         show(plan)
+    click.echo(outcome)
 
 
 def _write_lock(after: Compilation) -> tuple[bundle.FileChange, ...]:

@@ -38,7 +38,8 @@ def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
     return value
 
 
-def _format_option(formats: Sequence[str], help_text: str) -> Callable[[Command], Command]:
+def format_option(formats: Sequence[str], help_text: str) -> Callable[[Command], Command]:
+    """``--format``; the default is text, and what was asked for holds for errors too."""
     return click.option(
         "--format",
         "output",
@@ -50,20 +51,41 @@ def _format_option(formats: Sequence[str], help_text: str) -> Callable[[Command]
     )
 
 
-FORMAT = _format_option(["text", "json"], "Of the report.")
-DIAGNOSTIC_FORMAT = _format_option(
-    ["text", "json", "github", "sarif"],
-    "Of the report: github makes annotations in a workflow, sarif is for code scanning.",
-)
+FORMATS = ("text", "json", "github", "sarif")
+MACHINES = "Github adds annotations for a workflow; sarif is for code scanning and has errors and warnings alone."
+FORMAT = format_option(FORMATS, MACHINES)
 
 
-def report(diagnostics: Sequence[Diagnostic], output: str = "text") -> None:
-    """Diagnostics to standard error as text, or to standard output in the form that a program reads.
+def deliver(output: str, diagnostics: Sequence[Diagnostic], text: Callable[[], None], data: Callable[[], Any]) -> None:
+    """A command's answer, and the warnings that came up on the way, in the form that was asked for.
 
-    Accepted warnings are no news for people; the JSON and the SARIF have them with their reasons.
+    ``text`` prints the answer, ``data`` gives it as JSON has it, with or without a list of the diagnostics.  A warning
+    is never lost: where the answer has no place for it, it goes to standard error.  SARIF is the diagnostics alone.
     """
     if output == "json":
-        click.echo(json.dumps({"diagnostics": [as_json(d) for d in diagnostics]}, indent=2))
+        answer = data()
+        if not (isinstance(answer, dict) and "diagnostics" in answer):
+            report(diagnostics)
+        click.echo(json.dumps(answer, indent=2))
+        return
+    report(diagnostics, output)
+    if output != "sarif":
+        text()
+
+
+def diagnostics_json(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
+    """The part of a JSON answer that every command has under the same name."""
+    return {"diagnostics": [as_json(diagnostic) for diagnostic in diagnostics]}
+
+
+def report(diagnostics: Sequence[Diagnostic], output: str = "text", *, refused: bool = False) -> None:
+    """Diagnostics to standard error as text, or to standard output in the form that a program reads.
+
+    Accepted warnings are no news for people; the JSON and the SARIF have them with their reasons.  ``refused``: the
+    command ends here, for the errors or for the warnings.
+    """
+    if output == "json":
+        click.echo(json.dumps(diagnostics_json(diagnostics), indent=2))
     elif output == "sarif":
         click.echo(json.dumps(sarif_log(diagnostics, _version()), indent=2))
     elif output == "github":
@@ -72,6 +94,8 @@ def report(diagnostics: Sequence[Diagnostic], output: str = "text") -> None:
                 click.echo(as_github(diagnostic))
     else:
         _report_text(diagnostics)
+    if refused and output in ("text", "github", "markdown"):
+        click.echo(_refusal(diagnostics), err=True)
 
 
 def _report_text(diagnostics: Sequence[Diagnostic]) -> None:
@@ -84,10 +108,14 @@ def _report_text(diagnostics: Sequence[Diagnostic]) -> None:
         click.secho(head, err=True, color=coloured, fg=colour, bold=True)
         if rest:
             click.echo(rest, err=True)
+
+
+def _refusal(diagnostics: Sequence[Diagnostic]) -> str:
     errors, warnings = count_errors(diagnostics), len(open_warnings(diagnostics))
-    if errors:
-        also = f" and {counted(warnings, 'warning')}" if warnings else ""
-        click.echo(f"{counted(errors, 'error')}{also}; nothing was written.", err=True)
+    if not errors:
+        return f"{counted(warnings, 'warning')} and --warnings-as-errors: nothing was written."
+    also = f" and {counted(warnings, 'warning')}" if warnings else ""
+    return f"{counted(errors, 'error')}{also}: nothing was written."
 
 
 def _version() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,21 +11,16 @@ import click
 
 from egress_compiler import bundle
 from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from
-from egress_compiler.cli.output import Run, report
-from egress_compiler.diagnostics import Collector, as_json, printable
+from egress_compiler.cli.output import FORMATS, MACHINES, deliver, diagnostics_json, format_option
+from egress_compiler.diagnostics import Collector, printable
 from egress_compiler.pipeline import Compilation, compile_bundle
-from egress_compiler.plan import Plan, bundle_before, compare
+from egress_compiler.plan import MARKDOWN_LIMIT, Plan, bundle_before, compare
 from egress_compiler.plan import as_json as plan_json
 from egress_compiler.plan import as_markdown as plan_markdown
 from egress_compiler.plan import as_text as plan_text
 
 EXIT_DISRUPTIVE = 1
 COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
-
-
-def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
-    context.ensure_object(Run).output = value
-    return value
 
 
 @click.command("plan")
@@ -40,14 +34,9 @@ def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
     is_flag=True,
     help="Exit 1 where an address that is in use changes or is lost, or open connections break.",
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    callback=_remember,
-    help="Markdown is for a pull request, and at most 60,000 characters long.",
+@format_option(
+    [*FORMATS, "markdown"],
+    f"Markdown is for a pull request, and at most {MARKDOWN_LIMIT:,} characters long. {MACHINES}",
 )
 def plan_command(
     against: Path, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
@@ -55,15 +44,12 @@ def plan_command(
     """Show what compile would change: who leaves with another address, what breaks, which files."""
     compilation = compile_bundle(inputs_from(options))
     plan = plan_against(compilation, against, diffs)
-    if output == "json":
-        diagnostics = [as_json(diagnostic) for diagnostic in compilation.diagnostics]
-        click.echo(json.dumps(plan_json(plan) | {"diagnostics": diagnostics}, indent=2))
-    elif output == "markdown":
-        report(compilation.diagnostics)
-        click.echo(plan_markdown(plan), nl=False)
-    else:
-        report(compilation.diagnostics)
-        show(plan)
+    deliver(
+        output,
+        compilation.diagnostics,
+        lambda: click.echo(plan_markdown(plan), nl=False) if output == "markdown" else show(plan),
+        lambda: plan_json(plan) | diagnostics_json(compilation.diagnostics),
+    )
     if forbid_disruptive and plan.disruptive:
         click.echo("egress-compiler: the plan is disruptive, which --forbid-disruptive refuses", err=True)
         return EXIT_DISRUPTIVE

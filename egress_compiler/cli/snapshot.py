@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 
 from egress_compiler.cli.compile import PATH
-from egress_compiler.cli.output import FORMAT
+from egress_compiler.cli.output import FORMAT, deliver
 from egress_compiler.diagnostics import Collector, InvalidInput, printable
 from egress_compiler.load.live import read_live, snapshot_text
 
@@ -36,13 +35,13 @@ def snapshot_command(kubeconfig: Path | None, context: str | None, out: Path, ou
         return
     changed = _write(out, text)
     counts = Counter(item["kind"] for item in objects)
-    if output == "json":
-        click.echo(
-            json.dumps({"file": str(out), "changed": changed, "objects": dict(sorted(counts.items()))}, indent=2)
-        )
-        return
     listed = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
-    click.echo(f"{printable(str(out))}: {listed or 'an empty cluster'}{'' if changed else ', as before'}.")
+    deliver(
+        output,
+        found.found,
+        lambda: click.echo(f"{printable(str(out))}: {listed or 'an empty cluster'}{'' if changed else ', as before'}."),
+        lambda: {"file": str(out), "changed": changed, "objects": dict(sorted(counts.items()))},
+    )
 
 
 def _write(path: Path, text: str) -> bool:

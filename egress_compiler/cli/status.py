@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from egress_compiler.cli.compile import input_options, inputs_from
-from egress_compiler.cli.output import FORMAT, report, table
+from egress_compiler.cli.output import FORMAT, deliver, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.pipeline import Compilation, compile_bundle
 from egress_compiler.status import (
@@ -42,16 +42,21 @@ def status_command(
     if shape in ("yaml", "json"):
         kinds = ("EgressGateway",) if gateways else ("EgressClusterPolicy", "EgressPolicy")
         objects = status_list(compilation.resolved, compilation.allocation, compilation.plans, kinds, namespace)
-        yaml_text = yaml_documents([objects]).removeprefix("---\n").rstrip()
-        click.echo(json.dumps(objects, indent=4, sort_keys=True) if shape == "json" else yaml_text)
+        deliver(output, compilation.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
         return
     columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace, shape == "wide")
-    if output == "json":
-        keys = [column.lower() for column in columns]
-        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
-        return
-    report(compilation.diagnostics)
-    click.echo(table(columns, rows) if rows else f"No resources found{_in(namespace)}.", err=not rows)
+    keys = [column.lower() for column in columns]
+    deliver(
+        output,
+        compilation.diagnostics,
+        lambda: click.echo(table(columns, rows) if rows else f"No resources found{_in(namespace)}.", err=not rows),
+        lambda: [dict(zip(keys, row, strict=True)) for row in rows],
+    )
+
+
+def _echo_objects(objects: dict[str, Any], shape: str) -> None:
+    as_json = shape == "json"
+    click.echo(json.dumps(objects, indent=4, sort_keys=True) if as_json else yaml_documents([objects])[4:].rstrip())
 
 
 def _policies(

@@ -16,6 +16,7 @@ from egress_compiler.diagnostics.values import (
     count_errors,
     in_order,
     open_warnings,
+    refuse_open_warnings,
 )
 from egress_compiler.diagnostics.words import counted, inert, listing, nearest, printable, quoted, width
 
@@ -38,5 +39,6 @@ __all__ = [
     "open_warnings",
     "printable",
     "quoted",
+    "refuse_open_warnings",
     "width",
 ]

@@ -151,6 +151,13 @@ def open_warnings(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(d for d in diagnostics if d.severity is Severity.WARNING and not d.accepted)
 
 
+def refuse_open_warnings(diagnostics: Iterable[Diagnostic]) -> None:
+    """Raises InvalidInput where there is a warning that nobody has accepted."""
+    found = tuple(diagnostics)
+    if open_warnings(found):
+        raise InvalidInput(in_order(found))
+
+
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Sorted by file and place, duplicates removed, so that a run's report does not depend on the order of input."""
 

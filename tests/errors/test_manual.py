@@ -21,7 +21,9 @@ HEAD = """\
 Every finding has a code, a place, and says what would be right. Errors stop the run, all of them are told at once, and
 nothing is written. Warnings do not stop it, unless `--warnings-as-errors` is given.
 
-- Formats: `--format text|json|github|sarif`. Programs read the code, never the words.
+- Formats: `--format text|json|github|sarif`, on every command that reads policies. Text goes to standard error, the
+  rest to standard output; SARIF is the findings alone, without the command's own answer. Programs read the code, never
+  the words.
 - A warning that is meant can be accepted in the file, on the object that it is about, with the reason:
 
       metadata:
@@ -84,6 +86,23 @@ def test_each_code_has_a_case_that_shows_it() -> None:
         if name not in CASES or f"[{name}]" not in (HERE / f"{name}.expected").read_text(encoding="utf-8")
     ]
     assert lacking == []
+
+
+def test_what_no_file_can_show_is_tested_elsewhere() -> None:
+    tests = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
+    assert [code for code in NO_CASE if not any(f'"{code}"' in text or f"[{code}]" in text for text in tests)] == []
+
+
+def test_each_code_of_the_catalogue_is_in_the_source() -> None:
+    """Also one that is handed on in a variable stands somewhere as it is."""
+    files = [file for file in (ROOT / "egress_compiler").rglob("*.py") if file.name != "codes.py"]
+    words = {
+        node.value
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert sorted(CODES.keys() - words) == []
 
 
 def test_each_file_belongs_to_a_case() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,14 +33,33 @@ def gone_afterwards() -> Iterator[None]:
     down(NAME)
 
 
-def test_from_up_to_down() -> None:
-    up = lab("up", "examples/quickstart")
+NOBODY = """\
+apiVersion: egressgateway.spidernet.io/v1beta1
+kind: EgressPolicy
+metadata:
+  name: nobody
+  namespace: default
+spec:
+  egressGatewayName: default
+  appliedTo:
+    podSelector:
+      matchLabels: {app: nobody}
+"""
+
+
+def test_from_up_to_down(tmp_path: Path) -> None:
+    example = Path(shutil.copytree(ROOT / "examples" / "quickstart", tmp_path / "example"))
+    (example / "policies" / "nobody.yaml").write_text(NOBODY)
+    up = lab("up", str(example))
     assert up.returncode == 0, up.stderr
+    assert "EgressPolicy default/nobody selects no pod [selects-nothing]" in up.stderr
     assert lab("up", "examples/quickstart").returncode == 1
     assert lab("probe", "--before").returncode == 0
     assert lab("probe").returncode == 3
     applied = lab("apply")
     assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert "[selects-nothing]" in applied.stderr
+    assert lab("apply", "--tags", "no-such-tag", "--limit", "no-such-host").returncode == 3
     probed = lab("probe", "--format", "json")
     assert probed.returncode == 0, probed.stdout
     assert "172.22.0.110" in {row["seen"] for row in json.loads(probed.stdout)}

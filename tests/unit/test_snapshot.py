@@ -306,6 +306,7 @@ def test_what_is_forbidden_names_the_rbac_rule(reader: Reader, server: ApiServer
 
 def test_clusters_that_cannot_be_read(tmp_path: Path, reader: Reader, server: ApiServer) -> None:
     (refused,) = reader.errors(server.url, bearer="wrong")
+    assert refused.code == "cluster-error"
     assert "refuses the credentials" in refused.message
     server.failing = {"/api/v1/nodes": 500}
     (failed,) = reader.errors(server.url)
