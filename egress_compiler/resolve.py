@@ -48,6 +48,12 @@ class ResolvedPolicy:
     subnets: Mapping[Family, Intervals]
     eip: Mapping[Family, int | None]
 
+    @property
+    def takes_default(self) -> bool:
+        """Whether it leaves with the gateway's default EIP, as it names none and asks for none of its own."""
+        named = any(value is not None for value in self.eip.values())
+        return self.policy.allocator == "default" and not self.policy.use_node_ip and not named
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:

@@ -82,13 +82,17 @@ def allocate(
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """One gateway's part: the EIP of each policy (NO_EIP with useNodeIP) and the node of each unit."""
+    """One gateway's part: the EIP of each policy (NO_EIP with useNodeIP) and the node of each unit.
+
+    ``kept`` are the policies that take the default EIP and have another, which they were imported with.
+    """
 
     gateway: str
     default: GatewayLock | None
     eips: Mapping[Ref, EipPair]
     units: Mapping[Ref, str]
     nodes: Mapping[str, str]
+    kept: frozenset[Ref]
 
     def slot_key(self, ref: Ref) -> str | None:
         node = self.nodes.get(self.units[ref])
@@ -112,7 +116,7 @@ class _Share:
         for ref, pair in self.eips.items():
             texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
             node = self.nodes.get(self.units[ref], "") if pair == NO_EIP else ""
-            locks[ref] = PolicyLock(self.gateway, texts[0], texts[1], node)
+            locks[ref] = PolicyLock(self.gateway, texts[0], texts[1], node, ref in self.kept)
         return locks
 
 
@@ -122,12 +126,13 @@ def _share(
     gateway = resolved.gateway
     with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
     eips: dict[Ref, EipPair] = {policy.policy.ref: NO_EIP for policy in policies}
-    default = None
+    default, kept = None, frozenset[Ref]()
     if gateway.families:
         pair = default_pair(gateway, lock.gateways.get(gateway.name))
         eips |= choose_eips(gateway, with_eip, pair, lock)
         texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
         default = GatewayLock(*texts)
+        kept = frozenset(p.policy.ref for p in with_eip if p.takes_default and eips[p.policy.ref] != pair)
     units = {ref: f"{gateway.name}/{pair.text}" if pair != NO_EIP else str(ref) for ref, pair in eips.items()}
     before = {key: entry.node for key, entry in lock.eips.items()}
     before |= {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway.name}
@@ -138,7 +143,7 @@ def _share(
     if rebalance and nodes:
         pinned = frozenset(key for key, kept in lock.eips.items() if kept.pinned and nodes.get(key) == kept.node)
         nodes = even_out(weighed, names, nodes, pinned)
-    return _Share(gateway.name, default, eips, units, nodes)
+    return _Share(gateway.name, default, eips, units, nodes, kept)
 
 
 @dataclass(frozen=True, slots=True)

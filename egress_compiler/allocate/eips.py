@@ -88,7 +88,9 @@ def choose_eips(
     chosen: dict[Ref, EipPair] = {}
     waiting: list[ResolvedPolicy] = []
     for resolved in policies:
-        fixed = _fixed(gateway, resolved, default) or _kept(gateway, resolved, lock)
+        fixed = _fixed(resolved) or _kept(gateway, resolved, lock)
+        if fixed is None and resolved.policy.allocator == "default":
+            fixed = default
         if fixed is not None:
             chosen[resolved.policy.ref] = fixed
         else:
@@ -101,15 +103,16 @@ def choose_eips(
     return chosen
 
 
-def _fixed(gateway: Gateway, resolved: ResolvedPolicy, default: EipPair) -> EipPair | None:
-    if resolved.eip[4] is not None or resolved.eip[6] is not None:
-        return EipPair(resolved.eip[4], resolved.eip[6])
-    return default if resolved.policy.allocator == "default" else None
+def _fixed(resolved: ResolvedPolicy) -> EipPair | None:
+    named = EipPair(resolved.eip[4], resolved.eip[6])
+    return named if named != EipPair(None, None) else None
 
 
 def _kept(gateway: Gateway, resolved: ResolvedPolicy, lock: Lock) -> EipPair | None:
     before = lock.policies.get(str(resolved.policy.ref))
     if before is None or before.gateway != gateway.name:
+        return None
+    if resolved.policy.allocator == "default" and not before.kept:
         return None
     return _parsed(gateway, before.ipv4) or _parsed(gateway, before.ipv6)
 

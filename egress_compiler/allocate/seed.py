@@ -28,7 +28,7 @@ def seeded(lock: Lock, imported: Lock, resolved: Resolved) -> Lock:
             continue
         gateway, pair = policy.gateway, _pair(policy.gateway, entry)
         if pair is not None:
-            policies[str(policy.policy.ref)] = PolicyLock(gateway.name, *_texts(pair))
+            policies[str(policy.policy.ref)] = PolicyLock(gateway.name, *_texts(pair), kept=True)
             nodes.setdefault(f"{gateway.name}/{pair.text}", entry.node)
         elif policy.policy.use_node_ip and entry.node:
             policies[str(policy.policy.ref)] = PolicyLock(gateway.name, node=entry.node)
@@ -49,7 +49,7 @@ def check_kept(imported: Lock, resolved: Resolved, allocation: Allocation, found
         placement = allocation.placements[ref]
         now = set(filter(None, _texts(placement.eip)))
         before = {text for text in (entry.ipv4, entry.ipv6) if text}
-        if before and not before & now:
+        if not before <= now:
             _report(policy, " and ".join(sorted(before)), " and ".join(sorted(now)) or "its gateway node's", found)
         elif entry.node and placement.slot is not None and allocation.slots[placement.slot].node != entry.node:
             found.warning(
@@ -114,11 +114,7 @@ def _defaults(imported: Lock, resolved: Resolved) -> dict[str, GatewayLock]:
     """The default EIP of each gateway: what it said, else what most of the policies that take the default have."""
     defaults = {name: entry for name, entry in imported.gateways.items() if entry.ipv4 or entry.ipv6}
     for name in resolved.gateways.keys() - defaults.keys():
-        taking = (
-            policy
-            for policy in resolved.policies
-            if policy.gateway.name == name and policy.policy.allocator == "default" and not policy.policy.use_node_ip
-        )
+        taking = (policy for policy in resolved.policies if policy.gateway.name == name and policy.takes_default)
         most = _most_common(imported, taking)
         if most is not None:
             defaults[name] = GatewayLock(*_texts(most))
@@ -129,8 +125,6 @@ def _most_common(imported: Lock, policies: Iterable[ResolvedPolicy]) -> EipPair 
     pairs = Counter(
         pair
         for policy in policies
-        if all(value is None for value in policy.policy.eip.values())
-        and (entry := _entry(imported, policy)) is not None
-        and (pair := _pair(policy.gateway, entry)) is not None
+        if (entry := _entry(imported, policy)) is not None and (pair := _pair(policy.gateway, entry)) is not None
     )
     return min(pairs, key=lambda pair: (-pairs[pair], pair.text)) if pairs else None

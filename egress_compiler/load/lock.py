@@ -57,7 +57,7 @@ def lock_text(lock: Lock) -> str:
         "slots": {key: {"slot": s.slot, "vrid": s.vrid, "vip": s.vip} for key, s in lock.slots.items()},
         "eips": {key: _filled({"node": e.node, "pinned": e.pinned}) for key, e in lock.eips.items()},
         "policies": {
-            key: _filled({"gateway": p.gateway, "ipv4": p.ipv4, "ipv6": p.ipv6, "node": p.node})
+            key: _filled({"gateway": p.gateway, "ipv4": p.ipv4, "ipv6": p.ipv6, "node": p.node, "kept": p.kept})
             for key, p in lock.policies.items()
         },
     }

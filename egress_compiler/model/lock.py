@@ -27,12 +27,16 @@ class EipLock:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLock:
-    """What a policy got: EIPs as text, or with useNodeIP its preferred node."""
+    """What a policy got: EIPs as text, or with useNodeIP its preferred node.
+
+    ``kept``: it takes the default EIP, and has another one that it brought along from the in-cluster controller.
+    """
 
     gateway: str
     ipv4: str = ""
     ipv6: str = ""
     node: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,16 +148,55 @@ def test_the_nodes_of_the_gateways_status_count_and_its_default_eip_too(migratio
         assert placements(compile_bundle(inputs)) == {"default-1": ("10.0.0.68", "n2")}
 
 
+def eips(compilation: Compilation) -> dict[str, str]:
+    return {name: address for name, (address, _) in placements(compilation).items()}
+
+
+@pytest.mark.parametrize("written", [{}, {"ipv4DefaultEIP": "10.0.0.79"}, {"ipv4DefaultEIP": "10.0.0.66"}])
+def test_policies_with_the_default_keep_what_they_have_and_new_ones_get_the_default(
+    migration: Migration, written: dict[str, str]
+) -> None:
+    """The in-cluster controller leaves a policy its EIP when the gateway's default changes; the import must, too."""
+    old = [policy("d-1"), policy("d-2"), policy("d-3", allocatorPolicy="default"), policy("rr", allocatorPolicy="rr")]
+    exported = [live(item, f"10.0.0.{n}", "", "n2") for n, item in zip((66, 66, 67, 68), old, strict=True)]
+    kept = {"d-1": "10.0.0.66", "d-2": "10.0.0.66", "d-3": "10.0.0.67", "rr": "10.0.0.68"}
+    inputs = migration.write([gateway(**written), *old], exported)
+    first = compile_bundle(inputs)
+    assert eips(first) == kept
+    assert imported(first.diagnostics) == []
+    inputs.lock_path.write_text(first.lock_text)
+    migration.write([gateway(**written), *old, policy("new")], exported)
+    for again in (inputs, Inputs(inputs.policies, inputs.cluster)):
+        assert eips(compile_bundle(again)) == kept | {"new": written.get("ipv4DefaultEIP", "10.0.0.66")}
+
+
+def test_what_was_kept_goes_when_the_policy_asks_or_the_lock_no_longer_says_so(migration: Migration) -> None:
+    inputs = migration.write([gateway(ipv4DefaultEIP="10.0.0.79"), policy("d")], [live(policy("d"), "10.0.0.66")])
+    first = compile_bundle(inputs)
+    line = '"EgressPolicy a/d": {"gateway": "internet", "ipv4": "10.0.0.66", "ipv6": "fd00::66", "kept": true}'
+    assert line in first.lock_text
+    later = Inputs(inputs.policies, inputs.cluster)
+    inputs.lock_path.write_text(first.lock_text.replace(', "kept": true', ""))
+    assert eips(compile_bundle(later)) == {"d": "10.0.0.79"}
+    inputs.lock_path.write_text(first.lock_text)
+    migration.write([gateway(ipv4DefaultEIP="10.0.0.79"), policy("d", ipv4="10.0.0.70")], [])
+    asked = compile_bundle(later)
+    assert eips(asked) == {"d": "10.0.0.70"}
+    assert "kept" not in asked.lock_text
+    migration.write([gateway(ipv4DefaultEIP="10.0.0.66"), policy("d")], [])
+    assert "kept" not in compile_bundle(later).lock_text
+
+
 def test_an_address_that_cannot_be_kept_is_an_error_that_says_how(migration: Migration) -> None:
-    two = [policy("d-1"), policy("d-2"), policy("gone", allocatorPolicy="rr")]
-    exported = [live(two[0], "10.0.0.66"), live(two[1], "10.0.0.67"), live(two[2], "192.0.2.1")]
+    two = [policy("half"), policy("gone", allocatorPolicy="rr")]
+    exported = [live(two[0], "10.0.0.66", "fd00::67"), live(two[1], "192.0.2.1")]
     inputs = migration.write([gateway(), *two], exported)
     with pytest.raises(InvalidInput) as caught:
         compile_bundle(inputs)
     found = {d.message: d for d in imported(caught.value.diagnostics)}
     assert sorted(found) == [
-        "EgressPolicy a/d-2 left with 10.0.0.67, and would now leave with 10.0.0.66 and fd00::66",
         "EgressPolicy a/gone left with 192.0.2.1, and would now leave with 10.0.0.64 and fd00::64",
+        "EgressPolicy a/half left with 10.0.0.66 and fd00::67, and would now leave with 10.0.0.66 and fd00::66",
     ]
     assert {d.code for d in found.values()} == {"imported-eip"}
     assert all(d.position is not None and "name it under egressIP" in d.hint for d in found.values())
