@@ -47,10 +47,12 @@ class Resource:
     """All objects of one kind. ``desired`` and ``actual`` MUST NOT change anything.
 
     ``fix`` brings about the given changes as far as it can and returns the first error instead of raising it,
-    for the loop decides by what it then reads. ``atomic`` resources remove in the same step as they create.
+    for the loop decides by what it then reads. ``atomic`` resources remove in the same step as they create. One with
+    several ``attempts`` has another way to fix what is left after the first.
     """
 
     atomic = False
+    attempts = 1
 
     def desired(self) -> Items:
         raise NotImplementedError
@@ -103,18 +105,20 @@ def settle(resource: Resource, actions: Sequence[Action]) -> bool:
     changes = pending()
     if not changes:
         return False
-    cause = resource.fix(changes)
-    resource.forget()
-    rest = pending()
-    if rest:
-        raise NotConverged(rest, cause)
-    return True
+    cause = None
+    for _attempt in range(resource.attempts):
+        cause = resource.fix(changes)
+        resource.forget()
+        changes = pending()
+        if not changes:
+            return True
+    raise NotConverged(changes, cause)
 
 
 def bring(resources: Sequence[Resource]) -> bool:
     """Creates and changes in order, then removes in reverse order: nothing is taken away before it is replaced."""
     changed = [settle(resource, ("create", "modify")) for resource in resources]
-    changed += [settle(resource, ("remove",)) for resource in reversed(resources)]
+    changed += [settle(resource, ("remove",)) for resource in reversed(resources) if not resource.atomic]
     return any(changed)
 
 

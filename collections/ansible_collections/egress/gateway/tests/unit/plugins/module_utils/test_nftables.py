@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils import nftables
-from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table, items
+from ansible_collections.egress.gateway.plugins.module_utils.listing import items
+from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
 
 RULE = {"family": "inet", "table": "egress_gateway", "chain": "classify"}
 LISTING: list[dict[str, Any]] = [
@@ -89,6 +90,7 @@ class FakeKernel:
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> Any:
     """How the kernel's listing differs from LISTING."""
+    nftables._listing.cache_clear()
     monkeypatch.setattr(nftables, "parse_table", lambda text: copy.deepcopy(LISTING))
     monkeypatch.setattr(nftables, "_isolated", lambda script, ruleset: TEXT)
     origins = {"classify": "EgressGateway a", "10.0.0.2": "pod default/b"}
