@@ -19,6 +19,7 @@ from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
 from egress_compiler.load.statuses import load_statuses
 from egress_compiler.lower import lower
+from egress_compiler.model.cluster import Node
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.settings import Uplink
 from egress_compiler.resolve import Resolved, resolve
@@ -104,3 +105,18 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
         lock_text=lock_text(allocation.lock),
         diagnostics=in_order(found.found),
     )
+
+
+def gateways_of_nodes(
+    policies: tuple[Path, ...], cluster: tuple[Path, ...]
+) -> tuple[tuple[Node, tuple[str, ...]], ...]:
+    """Every node with the EgressGateways that select it, both sorted: what an inventory has to know before a compile.
+
+    Raises InvalidInput with all diagnostics.
+    """
+    found = Collector()
+    documents = load_documents(policies, found)
+    nodes = load_cluster(cluster, found).nodes
+    gateways = validate_policies(documents, found).gateways
+    found.raise_if_failed()
+    return tuple((node, tuple(g.name for g in gateways if g.node_selector.matches(node.labels))) for node in nodes)

@@ -123,6 +123,7 @@ def _inventory_variables(path: Path, found: Collector) -> Mapping[str, Mapping[s
     from ansible.vars.manager import VariableManager
 
     try:
+        _find_collections()
         loader = DataLoader()
         inventory = InventoryManager(loader=loader, sources=[str(path)])
         variables = VariableManager(loader=loader, inventory=inventory)
@@ -132,6 +133,15 @@ def _inventory_variables(path: Path, found: Collector) -> Mapping[str, Mapping[s
         message = " ".join(str(problem).split())
         found.error("inventory", f"Ansible cannot read {shown(path)}: {message}", _place_in(message, path))
         return {}
+
+
+def _find_collections() -> None:
+    """Lets ansible-core find plugins of collections, as its own programs do first of all; once a process."""
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader()
 
 
 def _place(value: object, top: Path) -> Position | None:

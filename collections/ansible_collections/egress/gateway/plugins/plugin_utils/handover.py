@@ -27,7 +27,7 @@ def node_name(given: str | None, task_vars: Mapping[str, Any], templar: Any) -> 
 
 def node_files(bundle: Path, node: str) -> tuple[dict[str, str], str]:
     """A node's files and their digest in the manifest; AnsibleActionFail when they are missing or not as written."""
-    manifest = _manifest(bundle)
+    manifest = read_manifest(bundle)
     nodes = manifest["nodes"]
     if node not in nodes:
         raise AnsibleActionFail(
@@ -46,8 +46,9 @@ def node_files(bundle: Path, node: str) -> tuple[dict[str, str], str]:
     return files, str(nodes[node]["digest"])
 
 
-def _manifest(bundle: Path) -> dict[str, Any]:
-    path = _name(bundle)
+def read_manifest(bundle: Path) -> dict[str, Any]:
+    """The manifest of a bundle, or the one in the file that is given; AnsibleActionFail when it cannot be read."""
+    path = bundle / "manifest.json" if bundle.is_dir() else bundle
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -57,7 +58,3 @@ def _manifest(bundle: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
         raise AnsibleActionFail("%s: this collection reads bundles of version %d" % (path, _VERSION))
     return manifest
-
-
-def _name(bundle: Path) -> Path:
-    return bundle / "manifest.json"
