@@ -60,6 +60,10 @@ class Document:
             spot = following
         return spot, len(path)
 
+    def has(self, *path: str | int) -> bool:
+        """Whether there is a value at ``path``, which is not empty."""
+        return bool(path) and self._walk(path)[1] == len(path)
+
     def at(self, *path: str | int) -> Position:
         """The place of the value at ``path``, or of its nearest ancestor that exists."""
         spot, _ = self._walk(path)

@@ -95,12 +95,18 @@ def _pod_cidrs(info: ClusterInfo, cluster: Cluster, settings: Settings, found: C
 
 
 def _report_unknown_pod_cidrs(info: ClusterInfo, why: str, found: Collector) -> None:
+    pools = "'kubectl get ippools.crd.projectcalico.org -o json'"
+    control_plane = "the ConfigMap kubeadm-config or the pods of kube-system"
+    add = {
+        "auto": f"add {pools} to the cluster files if Calico gives the addresses, else {control_plane}",
+        "calico": f"add {pools} to the cluster files",
+        "k8s": f"add {control_plane} to the cluster files, or set podCidrMode to calico if Calico gives the addresses",
+    }
     found.error(
         "pod-cidr-unknown",
         f"the cluster files do not tell the pod CIDRs: {why}",
         _place(info, "autoDetect", "podCidrMode"),
-        hint="add 'kubectl get ippools.crd.projectcalico.org -o json' to the cluster files if Calico gives the "
-        "addresses, or write podCIDRs in the settings",
+        hint=f"{add[info.pod_cidr_mode]}; or write podCIDRs in the settings",
     )
 
 

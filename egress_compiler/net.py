@@ -97,6 +97,8 @@ def parse_span(text: str, *, ranges: bool = True) -> Span:
 
 def _parse_cidr(text: str) -> Span:
     base, _, length = text.partition("/")
+    if not base:
+        raise AddressError(f"{text!r} has no address before the slash")
     family, value = parse_address(base)
     bits = BITS[family]
     if not (length.isascii() and length.isdigit() and (length == "0" or length[0] != "0") and len(length) <= 3):
@@ -109,12 +111,14 @@ def _parse_cidr(text: str) -> Span:
 
 
 def _parse_range(text: str) -> Span:
-    low, _, high = text.partition("-")
-    first, last = parse_address(low.strip()), parse_address(high.strip())
+    low, _, high = (part.strip() for part in text.partition("-"))
+    if not low or not high:
+        raise AddressError(f"{text!r} has no address {'after' if low else 'before'} the dash")
+    first, last = parse_address(low), parse_address(high)
     if first.family != last.family:
         raise AddressError(f"{text!r} runs from one address family to the other")
     if first.value > last.value:
-        raise AddressError(f"{text!r} runs backwards; write {high.strip()}-{low.strip()}")
+        raise AddressError(f"{text!r} runs backwards; write {high}-{low}")
     return Span(first.family, Interval(first.value, last.value), None, False)
 
 

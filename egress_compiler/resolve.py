@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from egress_compiler.diagnostics import Collector, Related, listing, nearest, quoted
+from egress_compiler.document import Document
 from egress_compiler.inside import cluster_inside
 from egress_compiler.labels import LabelIndex, LabelSelector
 from egress_compiler.model.cluster import Cluster, Node, Pod
@@ -149,9 +150,15 @@ def _check_broken(policies: Sequence[Policy], chooser: _GatewayChooser, found: C
     """What can be said of policies with errors without knowing what they should have been."""
     for policy in policies:
         document = policy.document
-        gateway = None if document.faulty("spec", "egressGatewayName") else chooser.choose(policy, found)
+        gateway = None if _gateway_faulty(document) else chooser.choose(policy, found)
         if gateway is not None and not document.faulty("spec", "egressIP"):
             _wanted_eip(policy, gateway, found)
+
+
+def _gateway_faulty(document: Document) -> bool:
+    """Whether the gateway's name is wrong, or stands under a mistyped key or in a wrong place."""
+    strangers = [str(fault[-1]) for fault in document.faults if fault and isinstance(fault[-1], str)]
+    return document.faulty("spec", "egressGatewayName") or any(nearest(s, ["egressGatewayName"]) for s in strangers)
 
 
 def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[Family, int | None]:
@@ -168,9 +175,10 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
             related=(Related("the gateway", gateway.document.at("metadata", "name")),),
         )
         return {4: None, 6: None}
-    for family in FAMILIES:
+    outside = [f for f in FAMILIES if (value := eip[f]) is not None and not contains(gateway.pool[f], value)]
+    for family in outside:
         value = eip[family]
-        if value is not None and not contains(gateway.pool[family], value):
+        if value is not None:
             found.error(
                 "not-in-pool",
                 f"{format_address(family, value)} is not in the IPv{family} pool of EgressGateway {gateway.name}",
@@ -178,7 +186,8 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
                 hint=pool_hint(family, gateway.pool[family]),
                 related=(Related("the pool", gateway.document.key_at("spec", "ippools", f"ipv{family}")),),
             )
-            return {4: None, 6: None}
+    if outside:
+        return {4: None, 6: None}
     if len(gateway.families) == 2:
         _complete_pair(policy, gateway, eip, found)
     return eip

@@ -6,8 +6,9 @@ Pure: the same input gives the same allocation, and what the lock holds and is s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from egress_compiler.allocate.eips import EipPair, choose_eips, default_pair
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give
@@ -19,6 +20,7 @@ from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Family, format_address
 from egress_compiler.numbering import MAX_SLOT, MAX_VRID
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
+from egress_compiler.source import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,31 +154,56 @@ class _Numbers:
     slots: Mapping[str, SlotLock]
 
 
+class _Range(NamedTuple):
+    """Numbers from ``first`` to ``last`` for ``keys``; ``setting`` is what bounds them, nothing where nobody can."""
+
+    what: str
+    keys: Collection[str]
+    before: Mapping[str, int]
+    first: int
+    last: int
+    setting: tuple[str, ...]
+    hint: str
+
+
 def _numbers(resolved: Resolved, pairs: set[str], lock: Lock, settings: Settings, found: Collector) -> _Numbers:
     """Node indices count up from the tunnel subnet's start, slot VIPs down from its end."""
-    half = min((settings.tunnel.subnets[f].last - settings.tunnel.subnets[f].first - 1) // 2 for f in resolved.families)
+    tunnel = settings.tunnel.subnets
+    room = {family: (tunnel[family].last - tunnel[family].first - 1) // 2 for family in resolved.families}
+    tight = min(room, key=lambda family: room[family])
+    subnet, half = ("tunnel", f"ipv{tight}Subnet"), room[tight]
+    larger = f"set {'.'.join(subnet)} in the settings to a larger subnet: half is for nodes, half for slots"
+    fewer = "a slot is one gateway on one preferred node: use fewer gateways, or fewer nodes in each"
     names = [node.name for node in resolved.cluster.nodes]
-    given: list[dict[str, int]] = []
-    before = (
-        dict(lock.nodes),
-        {key: entry.slot for key, entry in lock.slots.items()},
-        {key: entry.vrid for key, entry in lock.slots.items()},
-        {key: entry.vip for key, entry in lock.slots.items()},
+    slots, vrids, vips = ({k: getattr(e, name) for k, e in lock.slots.items()} for name in ("slot", "vrid", "vip"))
+    first = settings.vrrp.first_vrid
+    lower = f"{fewer}; or set a lower vrrp.firstVRID in the settings" if first > 1 else fewer
+    ranges = (
+        _Range("address for a node in the tunnel subnet", names, lock.nodes, 1, half, subnet, larger),
+        _Range("slot number (mark and table)", pairs, slots, 1, MAX_SLOT, (), fewer),
+        _Range("VRID on the gateways' segment", pairs, vrids, first, MAX_VRID, ("vrrp", "firstVRID"), lower),
+        _Range("address for a slot in the tunnel subnet", pairs, vips, 1, half, subnet, larger),
     )
-    for what, keys, kept, first, last in (
-        ("the tunnel subnet has no address left for a node", names, before[0], 1, half),
-        ("there is no slot number, mark and table left", pairs, before[1], 1, MAX_SLOT),
-        ("there is no VRID left on the gateway segment", pairs, before[2], settings.vrrp.first_vrid, MAX_VRID),
-        ("the tunnel subnet has no address left for a slot", pairs, before[3], 1, half),
-    ):
+    given: list[dict[str, int]] = []
+    for numbers in ranges:
         try:
-            given.append(keep_or_give(keys, kept, first, last))
-        except Exhausted:
-            found.error("exhausted", f"{what}: {len(set(keys))} needed, {last - first + 1} possible", None)
-    if len(given) < 4:
+            given.append(keep_or_give(numbers.keys, numbers.before, numbers.first, numbers.last))
+        except Exhausted as problem:
+            possible = numbers.last - numbers.first + 1
+            message = f"no {numbers.what} is left: {len(numbers.keys)} needed, {possible} possible"
+            place = _limit_place(numbers.setting, problem.key, resolved, settings)
+            found.error("exhausted", message, place, hint=numbers.hint)
+    if len(given) < len(ranges):
         return _Numbers({}, {})
-    nodes, slots, vrids, vips = given
-    return _Numbers(nodes, {key: SlotLock(slots[key], vrids[key], vips[key]) for key in sorted(pairs)})
+    return _Numbers(given[0], {key: SlotLock(given[1][key], given[2][key], given[3][key]) for key in sorted(pairs)})
+
+
+def _limit_place(setting: tuple[str, ...], key: str, resolved: Resolved, settings: Settings) -> Position | None:
+    """Where the limit is said, else the gateway whose slot gets no number."""
+    if settings.document is not None and settings.document.has(*setting):
+        return settings.document.at(*setting)
+    gateway = resolved.gateways.get(key.partition("/")[0]) if "/" in key else None
+    return gateway.gateway.document.at("metadata", "name") if gateway is not None else None
 
 
 def _slot(key: str, numbers: SlotLock, resolved: Resolved, settings: Settings) -> Slot:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping
 
 
 class Exhausted(Exception):
-    """No number is left."""
+    """No number is left; ``key`` is the first that gets none."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 def keep_or_give(wanted: Iterable[str], before: Mapping[str, int], first: int, last: int) -> dict[str, int]:
@@ -28,7 +32,7 @@ def keep_or_give(wanted: Iterable[str], before: Mapping[str, int], first: int, l
             while candidate in taken:
                 candidate += 1
             if candidate > last:
-                raise Exhausted
+                raise Exhausted(key)
             given[key] = candidate
             taken.add(candidate)
     return {key: given[key] for key in keys}

@@ -84,7 +84,7 @@ def _in_use(gateway: Gateway, family: Family, item: PoolItem, owned: list[_Owned
         message = f"{format_address(family, hits[0].value)} {pool} is {hits[0].owner}"
     else:
         names = listing([f"{format_address(family, value)} is {owner}" for value, owner in hits])
-        message = f"{counted(len(hits), 'address', 'addresses')} of {_shown(family, item)} {pool} are in use: {names}"
+        message = f"{counted(len(hits), 'address', 'addresses')} of {quoted(item.text)} {pool} are in use: {names}"
     hint = "an EIP must be nobody else's address: take it out of the pool"
     found.error("eip-in-use", message, gateway.document.at(*item.path), hint=hint)
     return True
@@ -96,7 +96,7 @@ def _in_tunnel(gateway: Gateway, family: Family, item: PoolItem, settings: Setti
         return False
     found.error(
         "eip-in-tunnel",
-        f"{_shown(family, item)} in the pool of EgressGateway {gateway.name} is in the tunnel subnet "
+        f"{quoted(item.text)} in the pool of EgressGateway {gateway.name} is in the tunnel subnet "
         f"{format_interval(family, tunnel)}",
         gateway.document.at(*item.path),
         hint=f"take it out of the pool, or set tunnel.ipv{family}Subnet in the settings",
@@ -178,7 +178,3 @@ def _check_tunnel_subnet(
         document.at("tunnel", key) if document is not None and given else None,
         hint=f"set tunnel.{key} in the settings to a subnet that nobody uses",
     )
-
-
-def _shown(family: Family, item: PoolItem) -> str:
-    return quoted(format_interval(family, item.usable))

@@ -18,7 +18,7 @@ from egress_compiler.diagnostics.values import (
     open_warnings,
     refuse_open_warnings,
 )
-from egress_compiler.diagnostics.words import counted, inert, listing, nearest, printable, quoted, width
+from egress_compiler.diagnostics.words import counted, inert, listing, nearest, printable, quoted, similar, width
 
 __all__ = [
     "Acceptance",
@@ -40,5 +40,6 @@ __all__ = [
     "printable",
     "quoted",
     "refuse_open_warnings",
+    "similar",
     "width",
 ]

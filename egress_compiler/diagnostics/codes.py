@@ -72,7 +72,7 @@ not-an-object (error): Something that is no Kubernetes object
 unknown-kind (error): A kind that the language does not have
     The kinds are EgressGateway, EgressPolicy, EgressClusterPolicy and EgressClusterInfo.
 missing-field (error): A required field is absent
-    The position is that of the mapping which lacks it.
+    The position is that of the mapping which lacks it, or of the key with nothing behind it.
 unknown-field (error): A field that does not exist there
     An API server would drop it silently, and the policy would mean something else.
 wrong-type (error): A value of another type

@@ -11,6 +11,10 @@ MAX_GUESSED = 64
 """Longer words get no suggestion: comparing takes time with the product of the lengths."""
 
 
+SURE = 0.84
+"""Of difflib's ratio: EgressPolcy is EgressPolicy, EgressNetworkPolicy is something else."""
+
+
 def printable(text: str) -> str:
     """``text`` with control, format, bidirectional and unassigned characters spelled as escapes."""
     if text.isprintable():
@@ -49,10 +53,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {quoted(close)}?" if close else ""
 
 
+def similar(word: str, known: Iterable[str]) -> bool:
+    """Whether ``word`` is one of ``known`` or is so near to one that it was surely meant."""
+    return len(word) <= MAX_GUESSED and bool(_closest(word, tuple(sorted(known)), SURE))
+
+
 @lru_cache(maxsize=1024)
-def _closest(word: str, known: tuple[str, ...]) -> str:
+def _closest(word: str, known: tuple[str, ...], cutoff: float = 0.6) -> str:
     by_case = {option.lower(): option for option in known}
-    close = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=cutoff)
     return by_case[close[0]] if close else ""
 
 

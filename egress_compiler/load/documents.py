@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from egress_compiler.diagnostics import Collector, counted, listing, quoted
+from egress_compiler.diagnostics import Collector, counted, listing, quoted, similar
 from egress_compiler.document import Document
 from egress_compiler.load.files import find_files, read_source
 from egress_compiler.load.yaml_text import parse_yaml
@@ -56,11 +56,16 @@ def _objects(document: Document, foreign: list[Document], found: Collector) -> l
     kind, version = data.get("kind"), data.get("apiVersion")
     if isinstance(kind, str) and kind.endswith("List") and kind not in OWN_KINDS:
         return _unwrapped(document, data.get("items"), foreign, found)
-    foreign_group = isinstance(version, str) and not version.startswith(API_GROUP + "/")
-    if foreign_group and isinstance(kind, str) and kind not in OWN_KINDS:
+    if isinstance(version, str) and isinstance(kind, str) and _foreign(version, kind):
         foreign.append(document)
         return []
     return [document]
+
+
+def _foreign(version: str, kind: str) -> bool:
+    """Whether this is an object of another API, and none of ours whose kind or group is mistyped."""
+    group = version.partition("/")[0]
+    return not similar(group, (API_GROUP,)) and not (kind.lower().startswith("eg") and similar(kind, OWN_KINDS))
 
 
 def _unwrapped(document: Document, items: object, foreign: list[Document], found: Collector) -> list[Document]:

@@ -149,7 +149,8 @@ def _not_utf8(name: str, content: bytes, problem: UnicodeDecodeError, found: Col
     good = _plain_ends(content[: problem.start].decode("utf-8-sig", errors="replace"))
     where = Position(SourceFile(name, good), good.count("\n") + 1, len(good) - good.rfind("\n"))
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        found.error("not-utf8", "the file is UTF-16, not UTF-8", where, hint="save it as UTF-8")
+        encoding = "UTF-32" if content[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff") else "UTF-16"
+        found.error("not-utf8", f"the file is {encoding}, not UTF-8", where, hint="save it as UTF-8")
         return
     byte = content[problem.start]
     found.error("not-utf8", f"the byte 0x{byte:02x} here is not UTF-8", where, hint="save the file as UTF-8")

@@ -112,6 +112,8 @@ def _cidrs(given: object) -> Mapping[Family, Intervals] | None:
             span = parse_span(str(text), ranges=False)
         except AddressError:
             return None
+        if span.prefix is None:
+            return None
         gathered[span.family].append(span.interval)
     return {family: union(gathered[family]) for family in FAMILIES}
 

@@ -16,6 +16,7 @@ import msgspec
 
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.load.cluster import FINISHED
+from egress_compiler.load.cluster_cidrs import POD_FLAG, SERVICE_FLAG
 from egress_compiler.load.objects import Container, Object
 
 PAGE = 500
@@ -24,7 +25,7 @@ TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and to wait for an answer."""
 RESTARTS = 3
 """How often a list begins again when it changed so much that its pages have expired."""
-FLAGS = ("--service-cluster-ip-range", "--cluster-cidr")
+FLAGS = (SERVICE_FLAG, POD_FLAG)
 _SUBNETS = re.compile(r"^\s*((?:serviceSubnet|podSubnet):.*?)\s*$", re.MULTILINE)
 
 Call = Callable[..., Any]

@@ -41,7 +41,7 @@ def _settings(document: Document, found: Collector) -> Settings:
     for family in (4, 6):
         _tunnel_subnet(document, tunnel, family, subnets, prefixes, found)
     service_cidrs, pod_cidrs, uplink_cidrs = (
-        values.spans(document, (key,), data.get(key, ()), found, takes=values.CIDRS)
+        values.spans(document, (key,), data.get(key, ()), found, takes=values.CIDRS_ONLY)
         for key in ("serviceCIDRs", "podCIDRs", "uplinkCIDRs")
     )
     return Settings(

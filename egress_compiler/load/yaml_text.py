@@ -115,8 +115,10 @@ def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector
     if problem.context and problem.context_mark and problem.context_mark.line != where.line - 1:
         start = Position(source, problem.context_mark.line + 1, problem.context_mark.column + 1)
         related = (Related(str(problem.context), start),)
-    message = f"this is not {language}: {what}"
     hint = _SYNTAX_HINTS.get(what, "")
+    if language == "JSON" and not "\n".join(source.text.split("\n")[where.line - 1 :])[where.column - 1 :].strip():
+        what, hint = "it ends too early", "the file is cut off: take back what was there"
+    message = f"this is not {language}: {what}"
     if "\t" in source.line(where.line)[: where.column]:
         hint = "indent with spaces, not with tabs"
     found.error("yaml-syntax", message, where, hint=hint, related=related)

@@ -14,32 +14,16 @@ from egress_compiler.net import (
     Family,
     Interval,
     Intervals,
-    Span,
     contains,
     format_address,
-    intersect,
     nth,
-    parse_span,
     rank,
     size,
     union,
 )
 from egress_compiler.validate import values
 from egress_compiler.validate.objects import description, no_namespace
-from egress_compiler.validate.pools import pool_hint, pool_items, usable
-
-IMPOSSIBLE = (
-    ("0.0.0.0/8", "this network"),
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "link-local"),
-    ("224.0.0.0/4", "multicast"),
-    ("255.255.255.255", "the broadcast address"),
-    ("::", "the unspecified address"),
-    ("::1", "loopback"),
-    ("fe80::/10", "link-local"),
-    ("ff00::/8", "multicast"),
-)
-"""Addresses that nothing can leave with (RFC 6890)."""
+from egress_compiler.validate.pools import Special, impossible, pool_hint, pool_items, usable
 
 
 def gateway(document: Document, name: str, found: Collector) -> Gateway:
@@ -90,19 +74,16 @@ def _pool(document: Document, family: Family, items: Sequence[Any], found: Colle
         if span.family != family:
             hint = f"put it under ippools.ipv{span.family}"
             found.error("wrong-family", f"{quoted(text)} is not IPv{family}", document.at(*path), hint=hint)
-        elif not _impossible(document, path, text, span, found):
+        elif (special := impossible(span)) is not None:
+            _report_impossible(document, path, text, special, found)
+        else:
             gathered.append(usable(span))
     return union(gathered)
 
 
-def _impossible(document: Document, path: Path, text: str, span: Span, found: Collector) -> bool:
-    for special, what in IMPOSSIBLE:
-        other = parse_span(special)
-        if other.family == span.family and intersect((span.interval,), (other.interval,)):
-            message = f"{quoted(text)} cannot be an egress address: {special} is {what}"
-            found.error("eip-impossible", message, document.at(*path), hint="take addresses of the gateway's network")
-            return True
-    return False
+def _report_impossible(document: Document, path: Path, text: str, special: Special, found: Collector) -> None:
+    message = f"{quoted(text)} cannot be an egress address: {special.text} is {special.name}"
+    found.error("eip-impossible", message, document.at(*path), hint="take addresses of the gateway's network")
 
 
 def _default_eip(

@@ -32,9 +32,12 @@ def _known(documents: Iterable[Document], found: Collector) -> Iterable[Document
         elif kind is None:
             hint = f"kinds are {', '.join(KINDS)}"
             found.error("missing-field", "the object has no 'kind'", document.at(), hint=hint)
+        elif not isinstance(kind, str):
+            hint = f"kinds are {', '.join(KINDS)}"
+            found.error("wrong-type", "kind must be a string", document.at("kind"), hint=hint)
         else:
-            hint = nearest(str(kind), KINDS) or f"known kinds: {', '.join(KINDS)}"
-            found.error("unknown-kind", f"unknown kind {quoted(str(kind))}", document.at("kind"), hint=hint)
+            hint = nearest(kind, KINDS) or f"kinds are {', '.join(KINDS)}"
+            found.error("unknown-kind", f"unknown kind {quoted(kind)}", document.at("kind"), hint=hint)
 
 
 def _unique(documents: Iterable[Document], found: Collector) -> list[Document]:

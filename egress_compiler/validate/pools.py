@@ -6,15 +6,46 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from egress_compiler.document import Document, Path
-from egress_compiler.net import AddressError, Family, Interval, Intervals, Span, format_address, parse_span
+from egress_compiler.net import AddressError, Family, Interval, Intervals, Span, format_address, intersect, parse_span
 from egress_compiler.validate import values
 
 
 class PoolItem(NamedTuple):
-    """One line of a pool: its place and the addresses that it gives."""
+    """One line of a pool: its place, as it is written, and the addresses that it gives."""
 
     path: Path
+    text: str
     usable: Interval
+
+
+class Special(NamedTuple):
+    """A block of addresses and what it is for."""
+
+    text: str
+    name: str
+
+
+IMPOSSIBLE = (
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255", "the broadcast address"),
+    ("::", "the unspecified address"),
+    ("::1", "loopback"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+)
+"""Addresses that nothing can leave with (RFC 6890)."""
+_IMPOSSIBLE = tuple((parse_span(text), Special(text, name)) for text, name in IMPOSSIBLE)
+
+
+def impossible(span: Span) -> Special | None:
+    """The first block of which ``span`` has an address."""
+    for block, special in _IMPOSSIBLE:
+        if block.family == span.family and intersect((span.interval,), (block.interval,)):
+            return special
+    return None
 
 
 def usable(span: Span) -> Interval:
@@ -34,8 +65,8 @@ def pool_items(document: Document, family: Family) -> Iterator[PoolItem]:
             span = parse_span(text)
         except AddressError:
             continue
-        if span.family == family:
-            yield PoolItem(("spec", "ippools", f"ipv{family}", index), usable(span))
+        if span.family == family and impossible(span) is None:
+            yield PoolItem(("spec", "ippools", f"ipv{family}", index), text, usable(span))
 
 
 def pool_hint(family: Family, pool: Intervals) -> str:

@@ -49,6 +49,11 @@ def definitions() -> Mapping[str, Any]:
     return {f"{file}#/$defs/{name}": sub for file in ("", "common.json") for name, sub in shared.items()}
 
 
+def resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a schema with what its ``$ref`` names, which it may say otherwise."""
+    return {**resolved(definitions()[part["$ref"]]), **part} if "$ref" in part else part
+
+
 def self_contained(name: str) -> dict[str, Any]:
     """The schema with the shared definitions inside, those it uses, so that it can be copied anywhere."""
     whole: dict[str, Any] = _localised(dict(schema(name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,8 @@ from jsonschema.exceptions import ValidationError
 from egress_compiler.diagnostics import Collector, listing, nearest, quoted
 from egress_compiler.document import Document, Path, Plain
 from egress_compiler.validate.fast import anchored
-from egress_compiler.validate.schemas import fast_check, slow_check
+from egress_compiler.validate.schemas import fast_check, resolved, slow_check
+from egress_compiler.validate.schemas import schema as whole_schema
 
 MAX_REPORTED = 200
 """Shape errors of one document: who has more has given the wrong file."""
@@ -42,7 +43,7 @@ def check_shape(document: Document, schema: str, found: Collector) -> Document:
         found.errors += 1
         kind = document.data.get("kind") if isinstance(document.data, dict) else None
         return document.with_data({"kind": kind}, frozenset({()}))
-    reporter = _Reporter(document, found)
+    reporter = _Reporter(document, schema, found)
     for error in islice(_leaves(slow_check(schema).iter_errors(document.data)), MAX_REPORTED):
         reporter.report(error)
     faults = document.faults | reporter.faults
@@ -93,8 +94,9 @@ def _leaves(errors: Iterable[ValidationError]) -> Iterable[ValidationError]:
 class _Reporter:
     """Tells each fault once: of several rules that a value breaks the first one is named."""
 
-    def __init__(self, document: Document, found: Collector) -> None:
+    def __init__(self, document: Document, schema: str, found: Collector) -> None:
         self._document = document
+        self._schema = whole_schema(schema)
         self._found = found
         self.faults: set[Path] = set()
 
@@ -102,9 +104,10 @@ class _Reporter:
         path: Path = tuple(error.absolute_path)
         value: Any = error.instance
         if error.validator == "additionalProperties" and isinstance(value, dict):
-            known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+            schema = error.schema if isinstance(error.schema, dict) else {}
+            known = schema.get("properties", {})
             for key in islice((key for key in value if key not in known), MAX_REPORTED):
-                self._unknown_field(path, key, known)
+                self._unknown_field(path, key, schema)
         elif error.validator == "required":
             self._missing_field(path, str(error.validator_value), error.schema)
         elif "propertyNames" in error.absolute_schema_path:
@@ -119,11 +122,20 @@ class _Reporter:
         self.faults.add(path)
         return not known
 
-    def _unknown_field(self, path: Path, key: str, known: Iterable[str]) -> None:
+    def _unknown_field(self, path: Path, key: str, schema: Mapping[str, Any]) -> None:
         if self._new((*path, key)):
-            hint = _ELSEWHERE.get(key) or nearest(key, known) or f"known here: {', '.join(sorted(known))}"
             message = f"unknown field {quoted(key)}" + (f" in {_spelled(path)}" if path else "")
+            hint = self._field_hint(path, key, schema.get("properties", {}))
             self._found.error("unknown-field", message, self._document.key_at(*path, key), hint=hint)
+
+    def _field_hint(self, path: Path, key: str, known: Mapping[str, Any]) -> str:
+        """Where the field belongs, else what is like it, else what there is."""
+        where = [_spelled((*path, name)) for name, sub in known.items() if key in _fields(sub)]
+        where = where or [_spelled(place) for place in _places(key, self._schema, ())]
+        misplaced = f"it belongs under {where[0]}: check the indentation" if where else ""
+        label = "labels stand under matchLabels" if "matchLabels" in known else ""
+        listed = f"known here: {', '.join(sorted(known))}"
+        return _ELSEWHERE.get(key) or misplaced or nearest(key, known) or label or listed
 
     def _missing_field(self, path: Path, key: str, schema: Any) -> None:
         mapping: Any = self._document.data
@@ -131,21 +143,23 @@ class _Reporter:
             mapping = mapping[step]
         properties = schema.get("properties", {})
         strangers = islice((name for name in mapping if name not in properties), MAX_REPORTED)
-        guesses = {nearest(name, properties) for name in strangers}
-        mistyped = nearest(key, [key]) in guesses
-        if self._new((*path, key)) and not mistyped:
-            message = f"{_spelled(path) or 'the object'} has no {quoted(key)}"
-            self._found.error(
-                "missing-field", message, self._document.key_at(*path), hint=_hint(properties.get(key, {}))
-            )
+        inside, mistyped = _fields(properties.get(key, {})), nearest(key, [key])
+        meant = any(name in inside or nearest(name, properties) == mistyped for name in strangers)
+        if self._new((*path, key)) and not meant:
+            empty = key in mapping
+            place = self._document.key_at(*path, key) if empty else self._document.key_at(*path)
+            message = f"{_spelled((*path, key))} is empty" if empty else f"{_spelled(path) or 'the object'} has no "
+            message += "" if empty else quoted(key)
+            self._found.error("missing-field", message, place, hint=_wanted(key, properties.get(key, {})))
 
     def _wrong_value(self, error: ValidationError, path: Path) -> None:
-        where, value, name = self._document.at(*path), error.instance, _spelled(path)
+        where, value, name = self._document.at(*path), error.instance, _spelled(path) or "the document"
         rule: Any = error.validator_value
         match error.validator:
             case "type":
-                message = f"{name} must be {_TYPE_NAMES.get(str(rule), str(rule))}, not {_described(value)}"
-                self._found.error("wrong-type", message, where, hint=self._type_hint(str(rule), value, path))
+                message = f"{name} must be {_TYPE_NAMES.get(str(rule), str(rule))}, not {self._described(value, path)}"
+                hint = self._type_hint(str(rule), value, path, error.schema)
+                self._found.error("wrong-type", message, where, hint=hint)
             case "enum" | "const":
                 options = rule if error.validator == "enum" else [rule]
                 choice = listing((f'"{o}"' if o == "" else str(o) for o in options), limit=20).replace(" and ", " or ")
@@ -175,14 +189,29 @@ class _Reporter:
             rule = f"write {quoted(guess)}: {rule}"
         self._found.error("bad-name", message, where, hint=rule)
 
-    def _type_hint(self, wanted: str, value: object, path: Path) -> str:
+    def _type_hint(self, wanted: str, value: object, path: Path, schema: Any) -> str:
         if wanted == "string" and isinstance(value, (bool, int, float)):
+            if "examples" in schema and "pattern" not in schema:
+                return _hint(schema)
             return f'put it in quotes: "{self._as_written(value, path)}"'
         if wanted == "array" and isinstance(value, str):
-            return f"write it as a list: [{quoted(value)[1:-1]}]"
+            text = quoted(value)[1:-1]
+            quotes = '"' if self._quoted(path) or ":" in text else ""
+            return f"write it as a list: [{quotes}{text}{quotes}]"
+        if wanted == "integer" and isinstance(value, float) and value.is_integer():
+            return f"write {value:.0f}"
         if wanted in ("integer", "boolean") and isinstance(value, str):
             return "leave out the quotes" if self._quoted(path) else ""
         return ""
+
+    def _described(self, value: object, path: Path) -> str:
+        """The value as it stands in the file, and what YAML makes of it where that may surprise."""
+        if not isinstance(value, (bool, int, float)):
+            return _described(value)
+        written = quoted(self._as_written(value, path))[1:-1]
+        if isinstance(value, bool) and written.lower() not in ("true", "false"):
+            return f"{written}, which YAML reads as {_described(value)}"
+        return written
 
     def _as_written(self, value: object, path: Path) -> str:
         position = self._document.at(*path)
@@ -197,6 +226,27 @@ def _hint(schema: Any) -> str:
     """A schema's description, as a hint is written."""
     text = str(schema.get("description", "")).rstrip(".")
     return text if text.startswith("DNS") else text[:1].lower() + text[1:]
+
+
+def _wanted(key: str, schema: Mapping[str, Any]) -> str:
+    """What to write where ``key`` is missing."""
+    if "const" in schema:
+        return f"write '{key}: {schema['const']}'"
+    return _hint(resolved(schema))
+
+
+def _fields(schema: Any) -> Iterable[str]:
+    """The names that a mapping of this schema may have."""
+    return resolved(schema).get("properties", {}) if isinstance(schema, Mapping) else ()
+
+
+def _places(key: str, schema: Mapping[str, Any], path: Path) -> Iterator[Path]:
+    """Where in a document of this schema a field ``key`` may stand; what is ignored anyway does not count."""
+    for name, sub in schema.get("properties", {}).items():
+        below = resolved(sub)
+        if key in below.get("properties", {}) and name not in ("metadata", "status"):
+            yield (*path, name)
+        yield from _places(key, below, (*path, name))
 
 
 def _spelled(path: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+from itertools import islice
 from typing import Any, NamedTuple
 
 from egress_compiler.diagnostics import Collector, quoted
@@ -37,6 +39,10 @@ CIDRS = Takes("an address or a CIDR", ranges=False, single=True)
 CIDRS_ONLY = Takes("a CIDR", ranges=False, single=False)
 
 
+MOST_CIDRS = 4
+"""That a hint spells out."""
+
+
 def address(document: Document, path: Path, text: str, family: Family, found: Collector) -> int | None:
     """The address of ``family`` at ``path``; None after reporting."""
     try:
@@ -46,7 +52,9 @@ def address(document: Document, path: Path, text: str, family: Family, found: Co
         found.error("bad-address", _said(text, problem), document.at(*path), hint=hint)
         return None
     if parsed.family != family:
-        found.error("wrong-family", f"{quoted(text)} is not an IPv{family} address", document.at(*path))
+        field, other = str(path[-1]), str(path[-1]).replace(f"ipv{family}", f"ipv{parsed.family}")
+        hint = f"put it under {other}" if other != field else ""
+        found.error("wrong-family", f"{quoted(text)} is not an IPv{family} address", document.at(*path), hint=hint)
         return None
     return parsed.value
 
@@ -54,13 +62,19 @@ def address(document: Document, path: Path, text: str, family: Family, found: Co
 def span(document: Document, path: Path, text: str, found: Collector, *, takes: Takes = ADDRESSES) -> Span | None:
     """The addresses at ``path``; host bits are cut off with a warning.  None after reporting."""
     try:
-        parsed = parse_span(text, ranges=takes.ranges)
+        parsed = parse_span(text)
     except AddressError as problem:
         found.error("bad-address", _said(text, problem), document.at(*path), hint=_hint(text, str(problem), takes))
         return None
+    first, last = parsed.interval
+    if parsed.prefix is None and not takes.ranges and first != last:
+        message = f"{quoted(text)} is a range, and {takes.words} is wanted here"
+        found.error("bad-address", message, document.at(*path), hint=_as_cidrs(parsed))
+        return None
     if parsed.prefix is None and not takes.single:
         whole = f"{format_address(parsed.family, parsed.interval.first)}/{32 if parsed.family == 4 else 128}"
-        found.error("bad-address", f"{quoted(text)} is not a CIDR", document.at(*path), hint=f"write {whole}")
+        hint = f"add the prefix length; for this one address it is {whole}"
+        found.error("bad-address", f"{quoted(text)} is not a CIDR", document.at(*path), hint=hint)
         return None
     if parsed.host_bits:
         meant = format_interval(parsed.family, parsed.interval)
@@ -69,16 +83,28 @@ def span(document: Document, path: Path, text: str, found: Collector, *, takes: 
     return parsed
 
 
+def _as_cidrs(span: Span) -> str:
+    """How a range is written in CIDRs, where they are few."""
+    made: type[IPv4Address] | type[IPv6Address] = IPv4Address if span.family == 4 else IPv6Address
+    ends: Any = map(made, span.interval)
+    blocks = [str(block) for block in islice(summarize_address_range(*ends), MOST_CIDRS + 1)]
+    return f"write {', '.join(blocks)}" if len(blocks) <= MOST_CIDRS else ""
+
+
 def _said(text: str, problem: AddressError) -> str:
     return str(problem) if text.strip() else "this is empty, and must be an address"
 
 
 def _hint(text: str, problem: str, takes: Takes) -> str:
     """What was probably meant; nothing where ``problem`` says it already."""
+    if text.strip() and text != text.strip():
+        return "leave out the space around it"
     first, dash, last = text.partition("-")
-    if takes.ranges and dash and "." in first and last.strip().isdigit():
+    if takes.ranges and dash and "." in first and "/" not in first and last.strip().isdigit():
         return f"write both ends whole: {first.strip()}-{first.rpartition('.')[0]}.{last.strip()}"
     base, slash, mask = text.partition("/")
+    if slash and mask.isascii() and mask.isdigit() and mask.startswith("0"):
+        return f"write {base}/{int(mask[:4])}"
     if slash and mask.count(".") == 3:
         try:
             ones = f"{parse_address(mask).value:032b}".rstrip("0")
