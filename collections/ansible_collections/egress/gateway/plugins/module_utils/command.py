@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SEARCH_PATH = ":".join(("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
-LIMIT = 60
-"""Seconds for one program; a table of 150,000 elements loads in 2."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
 
 
 class NodeError(Exception):
@@ -31,7 +34,11 @@ class CommandFailed(NodeError):
 
     def __init__(self, argv: Sequence[str], status: int | None, stderr: str, line: str = "") -> None:
         shown = " ".join(shlex.quote(word) for word in argv) + (" <<< " + shlex.quote(line) if line else "")
-        how = "not done after %d s" % LIMIT if status is None else "exit status %d" % status
+        how = "exit status %s" % status
+        if status is None:
+            how = "not done after %d s" % limits.seconds
+        elif status < 0:
+            how = "ended by signal %d" % -status
         super().__init__("%s: %s: %s" % (shown, how, stderr.strip() or "no message"))
         self.failed_command = {"argv": list(argv), "line": line, "status": status, "stderr": stderr.strip()}
 
@@ -43,36 +50,73 @@ class Finished:
     stderr: str
 
 
+class _Limits:
+    seconds = 60
+    """For one program; a table of 150,000 elements loads in 2."""
+
+
+limits = _Limits()
+
+
 def find(tool: str) -> str | None:
     """The absolute path of a program, or None."""
     return shutil.which(tool, path=SEARCH_PATH)
 
 
-def run(argv: Sequence[str], stdin: str = "", check: bool = True) -> Finished:
+def run(argv: Sequence[str], stdin: str | bytes = "", check: bool = True) -> Finished:
     """Runs a program to its end.
 
-    CommandFailed when it takes too long, and when it fails unless ``check`` is off. NodeError when it is missing.
+    CommandFailed when it takes too long or is killed, and when it fails unless ``check`` is off. NodeError when it is
+    missing. A program that takes too long is ended with all that it started. One that is given changes on its standard
+    input does not outlive this process: they would meet those of the next run.
     """
-    path = find(argv[0])
-    if path is None:
-        raise NodeError("%s is not installed on this node" % argv[0])
-    environment = {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            [path, *argv[1:]],
-            input=stdin.encode(),
-            capture_output=True,
-            env=environment,
-            cwd="/",
-            timeout=LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CommandFailed(argv, None, (error.stderr or b"").decode(errors="replace")) from error
-    finished = Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-    if check and finished.status != 0:
+    process = subprocess.Popen(
+        [_path(argv[0]), *argv[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C"},
+        cwd="/",
+        start_new_session=True,
+        preexec_fn=_die_with_parent if stdin else None,  # costs some milliseconds
+    )
+    with process:
+        try:
+            output, errors = process.communicate(
+                stdin if isinstance(stdin, bytes) else stdin.encode(), timeout=limits.seconds
+            )
+        except subprocess.TimeoutExpired as error:
+            _end_group(process)
+            raise CommandFailed(argv, None, (error.stderr or b"").decode(errors="replace")) from error
+        except BaseException:
+            _end_group(process)
+            raise
+    finished = Finished(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
+    if finished.status < 0 or (check and finished.status != 0):
         raise CommandFailed(argv, finished.status, finished.stderr or finished.stdout)
     return finished
+
+
+def _path(tool: str) -> str:
+    path = find(tool)
+    if path is None:
+        raise NodeError("%s is not installed on this node" % tool)
+    return path
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """The program and what it started, which holds its pipes too; nobody waits for what the killed had to say."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _die_with_parent() -> None:
+    """Run in the child before the program: one system call, and nothing that allocates."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def batch(argv: Sequence[str], lines: Sequence[str]) -> CommandFailed | None:
@@ -83,7 +127,10 @@ def batch(argv: Sequence[str], lines: Sequence[str]) -> CommandFailed | None:
     if not lines:
         return None
     whole = [*argv, "-force", "-batch", "-"]
-    done = run(whole, "".join(line + "\n" for line in lines), check=False)
+    try:
+        done = run(whole, "".join(line + "\n" for line in lines), check=False)
+    except CommandFailed as error:
+        return error
     if done.status == 0:
         return None
     number = re.search(r"Command failed -:(\d+)", done.stderr)
@@ -96,12 +143,9 @@ def daemon(argv: Sequence[str]) -> None:
 
     An open pipe would keep the SSH connection, and with it the Ansible task, waiting for the daemon's end.
     """
-    path = find(argv[0])
-    if path is None:
-        raise NodeError("%s is not installed on this node" % argv[0])
     try:
         done = subprocess.run(
-            [path, *argv[1:]],
+            [_path(argv[0]), *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -109,7 +153,7 @@ def daemon(argv: Sequence[str]) -> None:
             cwd="/",
             close_fds=True,
             start_new_session=True,
-            timeout=LIMIT,
+            timeout=limits.seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import io
+import tarfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
-from ansible_collections.egress.gateway.plugins.module_utils.files import write
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, RULESET, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
@@ -22,12 +20,17 @@ _OVERHEAD = {4: 50, 6: 70}
 """Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
 
 _RULESET_OBJECTS = ("table ", "chain ", "set ", "map ", "element ", "rule ")
-_CHECK_KEEPALIVED = 'ip link add name "$2" type veth peer name "$3" && exec keepalived -t -f "$1"'
+_CHECK_KEEPALIVED = (
+    "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && ip link add name "
+    '"$1" type veth peer name "$2" && exec keepalived -t -f /run/%s' % KEEPALIVED
+)
 
 
 def require_tools(bundle: NodeBundle | None) -> None:
     """NodeError naming every program that is missing for this bundle."""
-    tools = ["ip", "bridge", "nft", "unshare"] + (["keepalived"] if bundle and KEEPALIVED in bundle.files else [])
+    tools = ["ip", "bridge", "nft", "unshare"] + (
+        ["keepalived", "mount", "tar"] if bundle and KEEPALIVED in bundle.files else []
+    )
     missing = [tool for tool in tools if find(tool) is None]
     if missing:
         raise NodeError("not installed on this node: %s" % ", ".join(missing))
@@ -73,20 +76,20 @@ def _check_sysctls(plan: Plan, paths: Paths) -> None:
 
 
 def _check_keepalived(bundle: NodeBundle, paths: Paths) -> None:
-    """By keepalived itself, in a copy in which each file has its place in a temporary directory.
+    """By keepalived itself, in a copy in which each file has its place in a directory that ends with the check.
 
     keepalived wants the interfaces to exist, which the tunnel device may not do yet: it gets a network namespace that
-    has them.
+    has them. Files and devices are gone with the last process, whatever ends it.
     """
-    directory = Path(tempfile.mkdtemp(prefix="egress-gateway-"))
-    try:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, text in bundle.files.items():
-            moved = text.replace("%s/" % paths.config, "%s/" % directory) if name == KEEPALIVED else text
-            write(directory / name, moved, mode(text))
-        words = ["keepalived-check", str(directory / KEEPALIVED), bundle.plan.interface, DEVICE]
-        run(["unshare", "--net", "sh", "-c", _CHECK_KEEPALIVED, *words])
-    finally:
-        shutil.rmtree(directory)
+            moved = text.replace("%s/" % paths.config, "/run/") if name == KEEPALIVED else text
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(moved.encode()), mode(text)
+            tar.addfile(member, io.BytesIO(moved.encode()))
+    words = ["keepalived-check", bundle.plan.interface, DEVICE]
+    run(["unshare", "--net", "--mount", "sh", "-c", _CHECK_KEEPALIVED, *words], archive.getvalue())
 
 
 def _mtu_warnings(plan: Plan, kernel: Kernel) -> list[str]:
