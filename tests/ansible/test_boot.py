@@ -27,7 +27,7 @@ def test_the_restore_unit_brings_a_rebooted_node_back(lab: Lab, bundle_dir: Path
     node.absent()
     node.shell("mv /etc/egress-kept /etc/egress-gateway")
 
-    restore = commands(restore_unit(Paths(), files))
+    restore = commands(restore_unit(Paths()))
     node.shell("\n".join(restore))
     is_gateway = name == "gw2"
     assert objects(node.verify(files)) == (["keepalived"] if is_gateway else [])

@@ -22,8 +22,10 @@ class ActionModule(ActionBase):
             argument_spec={
                 "bundle": {"type": "str"},
                 "node": {"type": "str"},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "state": {"type": "str", "choices": ["present", "absent", "confirmed"], "default": "present"},
                 "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+                "command_timeout": {"type": "int", "default": 60},
+                "confirm_timeout": {"type": "int", "default": 0},
             },
             required_if=[("state", "present", ["bundle"])],
         )

@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "node": {"type": "str"},
                 "fail_on_drift": {"type": "bool", "default": True},
                 "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+                "command_timeout": {"type": "int", "default": 60},
             },
         )
         wanted = {key: value for key, value in arguments.items() if value is not None}

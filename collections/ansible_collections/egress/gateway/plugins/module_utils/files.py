@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +18,9 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import diges
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
+
+_UNFINISHED = ".egress-gateway-new"
+_HOUR = 3600
 
 
 class Files(Resource):
@@ -69,14 +76,34 @@ class Record(Resource):
         return directory.is_dir() and not directory.is_mount() and not strangers(self._paths)
 
 
+def sweep(paths: Paths) -> None:
+    """With the lock held: removes what killed runs left, files half written and the code that Ansible unpacked.
+
+    The code of a run that waits for the lock must stay, so only what is an hour old goes. OSError is no matter here.
+    """
+    for directory in (paths.config, paths.runtime, paths.state, paths.units):
+        for path in directory.glob(".*" + _UNFINISHED):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    for path in Path(tempfile.gettempdir()).glob("ansible_egress.gateway.*_payload_*"):
+        with contextlib.suppress(OSError):
+            state = path.lstat()
+            if stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and time.time() - state.st_mtime > _HOUR:
+                shutil.rmtree(path)
+
+
 def write(path: Path, text: str, bits: int) -> None:
     """Replaces a file at once: readers, and a boot after a crash, find the old text or the new. OSError as it comes."""
+    write_bytes(path, text.encode(), bits)
+
+
+def write_bytes(path: Path, content: bytes, bits: int) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    temporary = path.parent / (".%s.%d" % (path.name, os.getpid()))
+    temporary = path.parent / (".%s%s" % (path.name, _UNFINISHED))
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("wb") as file:
             os.fchmod(file.fileno(), bits)
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

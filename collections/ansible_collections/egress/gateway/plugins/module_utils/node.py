@@ -31,6 +31,7 @@ class Paths:
 
     config: Path = Path("/etc/egress-gateway")
     runtime: Path = Path("/run/egress-gateway")
+    state: Path = Path("/var/lib/egress-gateway")
     units: Path = Path("/etc/systemd/system")
     sysctls: Path = Path("/proc/sys")
 
@@ -43,6 +44,21 @@ class Paths:
     def drained(self) -> Path:
         """What keepalived watches: 1 gives the node the lowest priority in every slot, no file its own."""
         return self.config / "drained"
+
+    @property
+    def pending(self) -> Path:
+        """What to go back to unless somebody confirms."""
+        return self.state / "pending.json"
+
+    @property
+    def rollback(self) -> Path:
+        """The program that goes back."""
+        return self.state / "rollback.pyz"
+
+    @property
+    def boot(self) -> Path:
+        """What the restore unit runs first, where it is there."""
+        return self.state / "boot.sh"
 
     @property
     def lock(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.command import limits
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import has_systemd
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ _HANDED_OVER = "payload"
 def require_root(module: AnsibleModule) -> None:
     if os.geteuid() != 0:
         module.fail_json(msg="needs root on the node: set become to true", invocation=_invocation(module))
+
+
+def limit_commands(module: AnsibleModule) -> None:
+    """How long one command may take, as the task says."""
+    seconds = module.params["command_timeout"]
+    if seconds < 1:
+        fail(module, msg="command_timeout must be at least 1")
+    limits.seconds = seconds
 
 
 def service(module: AnsibleModule) -> bool:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils import lock, preflight
+from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record
+from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
@@ -105,19 +105,56 @@ def settled_differences(
     return found
 
 
-def apply(paths: Paths, service: bool, wanted: NodeBundle | None, check_only: bool = False) -> Outcome:
-    """Brings the node to ``wanted``; None means that nothing of ours remains. ``check_only`` touches nothing."""
+def apply(
+    paths: Paths, service: bool, wanted: NodeBundle | None, check_only: bool = False, confirm_seconds: int = 0
+) -> Outcome:
+    """Brings the node to ``wanted``; None means that nothing of ours remains. ``check_only`` touches nothing.
+
+    With ``confirm_seconds`` the node goes back by itself unless it is confirmed in time. Without, it is to stay, and so
+    is whatever was not confirmed before.
+    """
     if check_only:
-        return _prepare(paths, service, wanted)[0]
+        return _prepare(paths, service, wanted, confirm_seconds)[0]
     with lock.held(paths):
-        outcome, before = _prepare(paths, service, wanted)
-        if outcome.changes and outcome.error is None:
-            _carry_out(outcome, paths, service, wanted, before)
+        sweep(paths)
+        outcome, before = _prepare(paths, service, wanted, confirm_seconds)
+        if outcome.error is None:
+            waiting = confirm.read(paths) if confirm_seconds else None
+            if confirm_seconds and outcome.changes and waiting is None:
+                confirm.arm(paths, service, before.files if isinstance(before, NodeBundle) else None, confirm_seconds)
+            if outcome.changes:
+                _carry_out(outcome, paths, service, wanted, before)
+            _keep_promise(outcome, paths, confirm_seconds, waiting is None)
         lock.remove_traces(paths, everything=wanted is None and outcome.error is None)
     return outcome
 
 
-def _prepare(paths: Paths, service: bool, wanted: NodeBundle | None) -> tuple[Outcome, NodeBundle | NodeError | None]:
+def confirmed(paths: Paths, check_only: bool = False) -> Outcome:
+    """Lets the node stay as it is, if it was about to go back."""
+    outcome = Outcome(changes=confirm.Unconfirmed(paths).difference())
+    if outcome.changes and not check_only:
+        with lock.held(paths):
+            settle(confirm.Unconfirmed(paths), ("remove",))
+            lock.remove_traces(paths, everything=False)
+    return outcome
+
+
+def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: bool) -> None:
+    """What waits, after a run: its time counts from here; a run that failed leaves it as it found it."""
+    try:
+        if outcome.error is None and confirm_seconds:
+            confirm.extend(paths, confirm_seconds)
+        elif outcome.error is None or (outcome.rolled_back and confirm_seconds and newly):
+            settle(confirm.Unconfirmed(paths), ("remove",))
+    except NodeError as error:
+        if outcome.error is None and not confirm_seconds:
+            outcome.error = error
+        outcome.warnings.append("what waits for a confirmation is as it was before: %s" % error)
+
+
+def _prepare(
+    paths: Paths, service: bool, wanted: NodeBundle | None, confirm_seconds: int
+) -> tuple[Outcome, NodeBundle | NodeError | None]:
     """The differences, checked as far as that goes without changing anything, and what the node holds."""
     outcome = Outcome(files_before=read_files(paths))
     before = _installed(paths, outcome)
@@ -127,8 +164,12 @@ def _prepare(paths: Paths, service: bool, wanted: NodeBundle | None) -> tuple[Ou
     try:
         preflight.require_tools(wanted)
         outcome.changes = differences(paths, service, wanted, before if isinstance(before, NodeBundle) else None)
+        if confirm_seconds and isinstance(before, NodeError):
+            raise NodeError("with a time limit the node must be able to go back, and it cannot: %s" % before)
         if wanted is not None and outcome.changes:
             outcome.warnings += preflight.check(wanted, Kernel(), paths, outcome.changes)
+        if not confirm_seconds:
+            outcome.changes = (*outcome.changes, *confirm.Unconfirmed(paths).difference())
     except NodeError as error:
         outcome.error = error
     return outcome, before
@@ -146,17 +187,17 @@ def _carry_out(
     outcome: Outcome, paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | NodeError | None
 ) -> None:
     known = before if isinstance(before, NodeBundle) else None
-    outcome.error = _attempt(paths, service, wanted, known)
+    outcome.error = attempt(paths, service, wanted, known)
     if outcome.error is None:
         return
     if isinstance(before, NodeError):
         outcome.rollback_error = before
         return
-    outcome.rollback_error = _attempt(paths, service, wanted=before, before=wanted)
+    outcome.rollback_error = attempt(paths, service, wanted=before, before=wanted)
     outcome.rolled_back = outcome.rollback_error is None
 
 
-def _attempt(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> NodeError | None:
+def attempt(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> NodeError | None:
     """Brings the node there and reads all of it once more; why not, if not, whatever it was."""
     try:
         _converge(paths, service, wanted, before)

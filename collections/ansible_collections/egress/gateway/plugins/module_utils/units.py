@@ -99,19 +99,24 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     """The unit files of a node with these files; none for no files."""
     if not files:
         return {}
-    found = {RESTORE_UNIT: restore_unit(paths, files)}
+    found = {RESTORE_UNIT: restore_unit(paths)}
     if KEEPALIVED in files:
         found[KEEPALIVED_UNIT] = keepalived_unit(paths)
     return found
 
 
-def restore_unit(paths: Paths, files: Mapping[str, str]) -> str:
-    load = "\n".join("ExecStart=%s %s" % (tool, paths.file(name)) for name, tool in _LOADERS if name in files)
+def restore_unit(paths: Paths) -> str:
+    """The same for every node and bundle: at boot the files may be those of the bundle before."""
+    load = "\n".join(
+        "ExecStart=/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {"file": paths.file(name), "tool": tool}
+        for name, tool in _LOADERS
+    )
     return """# Written by the Ansible collection egress.gateway, which also removes it.
 [Unit]
 Description=Egress gateway: restore tunnel, rules and nftables
 Documentation=file:%(config)s
 ConditionPathExists=%(config)s/%(ruleset)s
+RequiresMountsFor=%(config)s %(state)s
 Wants=network-online.target
 After=network-online.target systemd-sysctl.service nftables.service firewalld.service
 Before=%(runtimes)s
@@ -119,6 +124,8 @@ Before=%(runtimes)s
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+# What nobody confirmed before the node went down is not what it comes up with.
+ExecStartPre=-/bin/sh -c '[ ! -e %(boot)s ] || exec /bin/sh %(boot)s'
 # A second start begins from nothing, too. At boot there is nothing to take away.
 ExecStartPre=-ip rule flush protocol %(protocol)d
 ExecStartPre=-ip -6 rule flush protocol %(protocol)d
@@ -131,6 +138,8 @@ ExecStartPre=-ip link delete dev %(device)s
 WantedBy=multi-user.target
 """ % {
         "config": paths.config,
+        "state": paths.state,
+        "boot": paths.boot,
         "ruleset": RULESET,
         "runtimes": _POD_RUNTIMES,
         "protocol": PROTOCOL,

@@ -36,8 +36,9 @@ options:
     description:
       - With V(present) the node gets what its bundle says.
       - With V(absent) nothing of the product remains; sysctls go back to what they were before the first run.
+      - With V(confirmed) the node stays as it is, if it was about to go back because of O(confirm_timeout).
     type: str
-    choices: [present, absent]
+    choices: [present, absent, confirmed]
     default: present
   service_manager:
     description:
@@ -47,6 +48,21 @@ options:
     type: str
     choices: [auto, systemd, direct]
     default: auto
+  confirm_timeout:
+    description:
+      - Seconds in which a later task must confirm, with O(state=confirmed). If none does, the node goes back by itself
+        to the bundle that it had before, without controller or network. V(0) is without.
+      - The time counts from the end of this task. It starts nothing where there is nothing to change.
+      - A run without it confirms what an earlier run left to be confirmed. A run with it extends the time, and what the
+        node would go back to stays the bundle that was confirmed last.
+      - A node that is rebooted before it is confirmed comes up with the bundle that it had before.
+    type: int
+    default: 0
+  command_timeout:
+    description:
+      - Seconds that one command on the node may take. It is ended then, and the node rolled back.
+    type: int
+    default: 60
   payload:
     description:
       - The node's files. The action plugin fills it in; do not set it.
@@ -75,6 +91,25 @@ EXAMPLES = r"""
 - name: Bring the node to its bundle
   egress.gateway.apply:
     bundle: bundle
+  become: true
+
+- name: Bring the node to its bundle, and let it go back by itself if nobody confirms within two minutes
+  egress.gateway.apply:
+    bundle: bundle
+    confirm_timeout: 120
+  become: true
+
+- name: See whether the outside sees the egress IP
+  egress.gateway.probe:
+    targets:
+      - address: 203.0.113.10
+        port: 8081
+        protocol: tcp
+    expect: [192.0.2.66]
+
+- name: Keep it
+  egress.gateway.apply:
+    state: confirmed
   become: true
 
 - name: Take everything away again
@@ -110,6 +145,15 @@ rolled_back:
   description: Whether a failure was answered by restoring what the node had before.
   returned: always
   type: bool
+warnings:
+  description: What is not as it should be and did not stop the run, such as an MTU that does not fit.
+  returned: when there are any
+  type: list
+  elements: str
+confirm_within:
+  description: Seconds until the node goes back by itself; null if nothing waits for a confirmation.
+  returned: success
+  type: int
 digest:
   description: Digest of the node's files according to the bundle's manifest.
   returned: when O(state=present)
@@ -137,11 +181,14 @@ failed_command:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
-from ansible_collections.egress.gateway.plugins.module_utils.bundle import unpack
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import result
-from ansible_collections.egress.gateway.plugins.module_utils.transaction import apply
+from ansible_collections.egress.gateway.plugins.module_utils.rollback import seconds_left
+from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome, apply, confirmed
+
+_LONGEST = 86400
 
 
 def main() -> None:
@@ -149,18 +196,22 @@ def main() -> None:
         argument_spec={
             "bundle": {"type": "path"},
             "node": {"type": "str"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "confirmed"], "default": "present"},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+            "confirm_timeout": {"type": "int", "default": 0},
+            "command_timeout": {"type": "int", "default": 60},
             "payload": {"type": "str"},
         },
         required_if=[("state", "present", ["payload"])],
         supports_check_mode=True,
     )
     task.require_root(module)
+    task.limit_commands(module)
     paths = Paths()
     try:
         wanted = unpack(module.params["payload"]) if module.params["state"] == "present" else None
-        outcome = apply(paths, task.service(module), wanted, check_only=module.check_mode)
+        outcome = _run(module, paths, wanted)
+        left = seconds_left(paths)
     except (NodeError, OSError) as error:
         command = getattr(error, "failed_command", None)
         task.fail(module, msg=str(error), changes=[], rolled_back=False, failed_command=command)
@@ -171,7 +222,17 @@ def main() -> None:
     if outcome.error is not None:
         task.fail(module, **values)
     else:
-        task.succeed(module, **values)
+        task.succeed(module, confirm_within=left, **values)
+
+
+def _run(module: AnsibleModule, paths: Paths, wanted: NodeBundle | None) -> Outcome:
+    check_only = bool(module.check_mode)
+    if module.params["state"] == "confirmed":
+        return confirmed(paths, check_only)
+    seconds = module.params["confirm_timeout"]
+    if not 0 <= seconds <= _LONGEST or (seconds and wanted is None):
+        raise NodeError("confirm_timeout is for state present, and at most %d seconds" % _LONGEST)
+    return apply(paths, task.service(module), wanted, check_only, seconds)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ options:
     type: str
     choices: [auto, systemd, direct]
     default: auto
+  command_timeout:
+    description:
+      - As in M(egress.gateway.apply).
+    type: int
+    default: 60
   payload:
     description:
       - The node's files. The action plugin fills it in; do not set it.
@@ -99,6 +104,10 @@ drained:
   description: Whether M(egress.gateway.drain) has emptied the node.
   returned: always
   type: bool
+confirm_within:
+  description: Seconds until the node goes back to what it had before; null if nothing waits for a confirmation.
+  returned: always
+  type: int
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -111,6 +120,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.keepalived import h
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import drift
+from ansible_collections.egress.gateway.plugins.module_utils.rollback import seconds_left
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import settled_differences
 
 
@@ -121,11 +131,13 @@ def main() -> None:
             "node": {"type": "str"},
             "fail_on_drift": {"type": "bool", "default": True},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+            "command_timeout": {"type": "int", "default": 60},
             "payload": {"type": "str"},
         },
         supports_check_mode=True,
     )
     task.require_root(module)
+    task.limit_commands(module)
     paths = Paths()
     try:
         before = installed(paths)
@@ -137,7 +149,7 @@ def main() -> None:
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
-    state = {"drift": found, "held": floating, "drained": is_drained(paths)}
+    state = {"drift": found, "held": floating, "drained": is_drained(paths), "confirm_within": seconds_left(paths)}
     if found and module.params["fail_on_drift"]:
         task.fail(module, msg=_story(found), **state)
     else:
