@@ -8,6 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 REPORTS := build/junit
+COLLECTION := collections/ansible_collections/egress/gateway
 # nft, ip, sshd and keepalived live in sbin, which a user's PATH often lacks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PYTHONNOUSERSITE := 1
@@ -55,6 +56,12 @@ golden: venv ## regenerate the golden files; read the diff before you commit it
 bench: venv ## measurements: tests/bench/bench_*.py
 	$(PYTHON_IN_VENV) -m pytest -q -s -o "python_files=bench_*.py" $(PYTEST_ARGS) tests/bench
 
+.PHONY: dist
+dist: venv ## the wheel and the collection, in dist/
+	@rm -rf dist
+	$(VENV)/bin/hatchling build -t wheel -d dist
+	cd $(COLLECTION) && ../../../../$(VENV)/bin/ansible-galaxy collection build --output-path ../../../../dist
+
 .PHONY: lock
 lock: ## requirements.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
 	@.ci/lock.sh $(if $(UPGRADE),--upgrade)
@@ -62,5 +69,5 @@ lock: ## requirements.lock from pyproject.toml; UPGRADE=1 takes the newest of ev
 .PHONY: clean
 clean: ## removes what make made, .venv too
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .ansible
-	rm -rf collections/ansible_collections/egress/gateway/tests/output
+	rm -rf $(COLLECTION)/tests/output
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,10 @@ if command -v shellcheck >/dev/null; then
 else
   printf -- '--- shellcheck: not installed, skipped\n'
 fi
+# No part of .venv, for it brings a dozen packages; whoever makes a release has it.
+if command -v antsibull-changelog >/dev/null; then
+  check "changelog" env -C collections/ansible_collections/egress/gateway antsibull-changelog lint
+fi
 # Named paths, as it would take examples and golden trees for playbooks. Nothing is fetched (--offline), and nothing of
 # what it writes lands in the user's home.
 check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$PWD/collections" ANSIBLE_HOME="$PWD/build/ansible-home" \
