@@ -1,0 +1,204 @@
+"""What counts as inside the cluster, from whichever source knows it; and what is said when none does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egress_compiler.diagnostics import Collector, Diagnostic
+from egress_compiler.inside import SPECIAL, cluster_inside
+from egress_compiler.load import load_cluster
+from egress_compiler.model.policy import ClusterInfo
+from egress_compiler.model.settings import Settings
+from egress_compiler.net import FAMILIES, format_interval, intersect, parse_span, subtract, union
+from tests.properties.strategies import Json, cluster_object
+
+NODE_ADDRESSES = ["192.0.2.1", "2001:db8::1"]
+TUNNELS = ["172.31.0.0/16", "fd11::/112"]
+
+
+def node(*pod_cidrs: str) -> Json:
+    addresses = [{"type": "InternalIP", "address": text} for text in NODE_ADDRESSES]
+    return cluster_object("Node", "n1", spec={"podCIDRs": list(pod_cidrs)}, status={"addresses": addresses})
+
+
+def service_cidr(*texts: str) -> Json:
+    return cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": list(texts)})
+
+
+def kubeadm(networking: str) -> Json:
+    made = cluster_object("ConfigMap", "kubeadm-config", "kube-system")
+    return made | {"data": {"ClusterConfiguration": f"apiServer: {{}}\nnetworking:\n{networking}"}}
+
+
+def control_plane(name: str, command: list[str], args: list[str] | None = None) -> Json:
+    container: dict[str, Any] = {"name": name, "command": command}
+    if args is not None:
+        container["args"] = args
+    spec = {"hostNetwork": True, "nodeName": "n1", "containers": [container]}
+    return cluster_object("Pod", f"{name}-n1", "kube-system", spec=spec, status={"phase": "Running"})
+
+
+def ip_pool(cidr: str, **spec: Any) -> Json:
+    made = cluster_object("IPPool", f"pool-{cidr.replace('/', '-').replace(':', '-')}x", spec={"cidr": cidr, **spec})
+    return made | {"apiVersion": "crd.projectcalico.org/v1"}
+
+
+API_SERVER = control_plane("kube-apiserver", ["kube-apiserver", "--service-cluster-ip-range=10.97.0.0/16", "--v=2"])
+MANAGER = ["--service-cluster-ip-range", "10.98.0.0/16", "--cluster-cidr=10.8.0.0/16,fd08::/48"]
+CONTROLLER_MANAGER = control_plane("kube-controller-manager", ["kube-controller-manager"], MANAGER)
+SHELL = control_plane("k3s", ["/bin/sh", "-c", 'exec k3s --service-cluster-ip-range="10.99.0.0/16" --x'])
+KUBEADM = kubeadm("  serviceSubnet: 10.96.0.0/12, fd00:96::/112\n  podSubnet: 10.9.0.0/16\n")
+
+
+def inside(
+    directory: Path, items: list[Json], info: ClusterInfo | None = None, settings: Settings | None = None
+) -> tuple[list[str], tuple[Diagnostic, ...]]:
+    """What is inside but for what always is, in the shortest spelling; and what was said."""
+    info, settings = info or ClusterInfo(), settings or Settings()
+    (directory / "cluster.json").write_text(json.dumps({"kind": "List", "items": items}), encoding="utf-8")
+    found = Collector()
+    cluster = load_cluster([directory / "cluster.json"], found)
+    whole = cluster_inside(info, cluster, settings, found)
+    texts = []
+    for family in FAMILIES:
+        always = union(parse_span(t).interval for t in (*SPECIAL, *TUNNELS) if parse_span(t).family == family)
+        assert union([*whole[family], *always]) == whole[family]
+        texts += [format_interval(family, interval) for interval in subtract(whole[family], always)]
+    return sorted(set(texts) - set(NODE_ADDRESSES)), found.found
+
+
+@pytest.mark.parametrize(
+    ("items", "services"),
+    [
+        ([service_cidr("10.95.0.0/16", "fd00:95::/112"), KUBEADM, API_SERVER], ["10.95.0.0/16", "fd00:95::/112"]),
+        ([service_cidr("10.95.0.0/16"), service_cidr("10.94.0.0/16")], ["10.94.0.0/15"]),
+        ([KUBEADM, API_SERVER, CONTROLLER_MANAGER], ["10.96.0.0/12", "fd00:96::/112"]),
+        ([API_SERVER], ["10.97.0.0/16"]),
+        ([CONTROLLER_MANAGER], ["10.98.0.0/16"]),
+        ([SHELL], ["10.99.0.0/16"]),
+        # Both are believed where they differ: too much inside is harmless against too little.
+        ([API_SERVER, CONTROLLER_MANAGER], ["10.97.0.0-10.98.255.255"]),
+        # A record without Services is no record of them.
+        ([kubeadm("  podSubnet: 10.9.0.0/16\n"), API_SERVER], ["10.97.0.0/16"]),
+    ],
+)
+def test_service_cidrs_come_from_the_first_source_that_has_them(
+    items: list[Json], services: list[str], tmp_path: Path
+) -> None:
+    texts, found = inside(tmp_path, [node("10.1.0.0/24"), *items])
+    assert (texts, found) == (sorted([*services, "10.1.0.0/24"]), ())
+    texts, _ = inside(tmp_path, [*reversed(items), node("10.1.0.0/24")])
+    assert texts == sorted([*services, "10.1.0.0/24"])
+
+
+def settings_with(**cidrs: list[str]) -> Settings:
+    made = {
+        key: {f: union(parse_span(t).interval for t in texts if parse_span(t).family == f) for f in FAMILIES}
+        for key, texts in cidrs.items()
+    }
+    return Settings(**made)  # type: ignore[arg-type]  # only CIDRs are given here
+
+
+def test_settings_add_to_what_is_detected_and_stand_in_for_it(tmp_path: Path) -> None:
+    settings = settings_with(service_cidrs=["10.50.0.0/16"])
+    assert inside(tmp_path, [node("10.1.0.0/24")], settings=settings) == (["10.1.0.0/24", "10.50.0.0/16"], ())
+    both, _ = inside(tmp_path, [node("10.1.0.0/24"), API_SERVER], settings=settings)
+    assert both == ["10.1.0.0/24", "10.50.0.0/16", "10.97.0.0/16"]
+
+
+def test_services_that_cannot_be_told_are_an_error_that_names_every_way_out(tmp_path: Path) -> None:
+    # Pods of other namespaces may say what they like.
+    stranger = {**API_SERVER, "metadata": {"name": "kube-apiserver-n1", "namespace": "default"}}
+    _, found = inside(tmp_path, [node("10.1.0.0/24"), stranger])
+    assert [(d.code, d.severity) for d in found] == [("service-cidr-unknown", "error")]
+    for way in ("servicecidrs", "kubeadm-config", "kube-system", "serviceCIDRs"):
+        assert way in found[0].hint
+    assert inside(tmp_path, [node("10.1.0.0/24")], ClusterInfo(cluster_ip=False)) == (["10.1.0.0/24"], ())
+
+
+POOLS = [ip_pool("10.7.0.0/16"), ip_pool("fd07::/48", disabled=True)]
+NODES, CALICO, FLAGS = ["10.1.0.0/24"], ["10.7.0.0/16", "fd07::/48"], ["10.8.0.0/16", "fd08::/48"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "of_nodes", "pools", "manager", "expected"),
+    [
+        ("k8s", True, True, True, NODES),
+        ("k8s", False, True, True, FLAGS),
+        ("k8s", False, True, False, None),
+        ("calico", True, True, True, CALICO),
+        ("calico", True, False, True, None),
+        ("auto", True, False, True, NODES),
+        ("auto", True, True, True, NODES + CALICO),
+        ("auto", False, True, True, CALICO),
+        ("auto", False, False, True, FLAGS),
+        ("auto", False, False, False, None),
+        ("", True, True, True, []),
+        ("", False, False, False, []),
+    ],
+)
+def test_pod_cidrs_by_mode(
+    mode: Any, of_nodes: bool, pools: bool, manager: bool, expected: list[str] | None, tmp_path: Path
+) -> None:
+    items = [node(*(NODES if of_nodes else [])), service_cidr("10.95.0.0/16"), *(POOLS if pools else [])]
+    items += [CONTROLLER_MANAGER] if manager else []
+    texts, found = inside(tmp_path, items, ClusterInfo(pod_cidr_mode=mode))
+    if expected is None:
+        assert [(d.code, d.severity) for d in found] == [("pod-cidr-unknown", "error")]
+        assert "podCIDRs in the settings" in found[0].hint
+        settings = settings_with(pod_cidrs=["10.60.0.0/16"])
+        texts, found = inside(tmp_path, items, ClusterInfo(pod_cidr_mode=mode), settings)
+        assert "10.60.0.0/16" in texts
+        assert found == ()
+    else:
+        assert (texts, found) == (sorted([*expected, "10.95.0.0/16"]), ())
+
+
+def test_a_pool_for_load_balancers_holds_no_pods(tmp_path: Path) -> None:
+    pools = [ip_pool("10.7.0.0/16", allowedUses=["LoadBalancer"]), ip_pool("10.6.0.0/16", allowedUses=["Workload"])]
+    texts, _ = inside(tmp_path, [node(), service_cidr("10.95.0.0/16"), *pools])
+    assert texts == ["10.6.0.0/16", "10.95.0.0/16"]
+
+
+def test_nodes_are_inside_unless_that_is_turned_off(tmp_path: Path) -> None:
+    items = [node("10.1.0.0/24"), service_cidr("10.95.0.0/16")]
+    (tmp_path / "cluster.json").write_text(json.dumps({"kind": "List", "items": items}), encoding="utf-8")
+    cluster = load_cluster([tmp_path / "cluster.json"], Collector())
+    for wanted in (True, False):
+        whole = cluster_inside(ClusterInfo(node_ip=wanted), cluster, Settings(), Collector())
+        for text in NODE_ADDRESSES:
+            address = parse_span(text)
+            assert bool(intersect(whole[address.family], (address.interval,))) == wanted
+
+
+def test_what_is_seen_outside_of_all_cidrs_is_told(tmp_path: Path) -> None:
+    pod = cluster_object("Pod", "p", "a", spec={"nodeName": "n1"}, status={"phase": "Running", "podIP": "10.66.0.1"})
+    service = cluster_object("Service", "s", "a", spec={"clusterIP": "10.77.0.1", "clusterIPs": ["10.77.0.1"]})
+    headless = cluster_object("Service", "h", "a", spec={"clusterIP": "None", "clusterIPs": ["None"]})
+    items = [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), pod, service, headless]
+    _, found = inside(tmp_path, items)
+    assert [d.code for d in found] == ["pod-outside", "service-outside"]
+    assert "1 pod (a/p)" in found[0].message
+    assert "1 Service (a/s)" in found[1].message
+    extra = {4: union([parse_span("10.66.0.0/16").interval, parse_span("10.77.0.0/16").interval]), 6: ()}
+    assert inside(tmp_path, items, ClusterInfo(extra=extra))[1] == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (service_cidr("10.95.0.0"), "'10.95.0.0' has no prefix length"),
+        (service_cidr("10.95.0.0/16-10.96.0.0/16"), "has no prefix length"),
+        (kubeadm("  serviceSubnet: 10.96.0.0/99\n"), "serviceSubnet: '10.96.0.0/99' has a prefix length above 32"),
+        (control_plane("a", ["a", "--service-cluster-ip-range=x"]), "--service-cluster-ip-range: 'x' is not an IP"),
+        (ip_pool("10.7.0.0"), "'10.7.0.0' has no prefix length"),
+    ],
+)
+def test_a_cidr_that_is_none_is_an_error_at_its_place(item: Json, message: str, tmp_path: Path) -> None:
+    """Read as one address, it would leave a hole as large as the network."""
+    _, found = inside(tmp_path, [node("10.1.0.0/24"), item])
+    wrong = next(d for d in found if d.code == "bad-address")
+    assert message in wrong.message
+    assert wrong.position is not None
