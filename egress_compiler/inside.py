@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.cluster import Cluster
@@ -23,9 +24,15 @@ SPECIAL = (
 """Loopback, link-local, multicast, broadcast (RFC 6890)."""
 
 
-def cluster_inside(
-    info: ClusterInfo, cluster: Cluster, settings: Settings, found: Collector
-) -> Mapping[Family, Intervals]:
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What counts as inside, and of it the part that pods have their addresses from."""
+
+    everything: Mapping[Family, Intervals]
+    pods: Mapping[Family, Intervals]
+
+
+def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, found: Collector) -> Inside:
     """The inside by family.  What should be detected and cannot be is an error that names the setting for it."""
     inside: dict[Family, list[Interval]] = {family: [*info.extra[family]] for family in FAMILIES}
     for text in SPECIAL:
@@ -45,7 +52,7 @@ def cluster_inside(
     merged = {family: union(inside[family]) for family in FAMILIES}
     if found.errors == errors:
         _check_known_inside(info, cluster, merged, found)
-    return merged
+    return Inside(merged, pods)
 
 
 def _place(info: ClusterInfo, *path: str) -> Position | None:

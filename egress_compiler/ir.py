@@ -30,6 +30,23 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """The veth pair between a gateway node's two sides: its own pods' packets pass it while the node is master.
+
+    ``worker`` is the end at the worker side, ``gateway`` the other; both have one MAC and answer no ARP.  Replies that
+    carry ``reply_mark`` go back over it.
+    """
+
+    worker: str
+    gateway: str
+    worker_address: str
+    gateway_address: str
+    mac: str
+    mtu: int
+    reply_mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelPeer:
     """A node at the other end of the tunnel: a permanent neighbour for each address, and two FDB entries."""
 
@@ -53,26 +70,30 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class SteerRule:
-    """An ip rule: packets with the slot's mark look up the slot's table."""
+    """An ip rule: packets with the mark look up the table; ``slot`` is None for the wire of a gateway node."""
 
     family: Literal[4, 6]
     preference: int
     mark: int
     mask: int
     table: int
-    slot: int
+    slot: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class SteerRoute:
-    """The default route of a slot's table: ``via`` the tunnel VIP, or unreachable where ``via`` is None."""
+    """The default route of a table: ``via`` the tunnel VIP, or unreachable where ``via`` is None.
+
+    ``slot`` is None for the wire of a gateway node; its next hop is no address of anybody, so the route is ``onlink``.
+    """
 
     family: Literal[4, 6]
     table: int
     via: str | None
     device: str | None
     metric: int | None
-    slot: int
+    slot: int | None
+    onlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +126,16 @@ class SteerClass:
 
 @dataclass(frozen=True, slots=True)
 class SnatAnswer:
-    """Destinations that leave with ``address``; None drops them.  No destinations: all that no other answer has."""
+    """Destinations that leave with ``address``; None drops them.  No destinations: all that no other answer has.
+
+    ``own`` where the address is the node's own: replies come back among everybody else's.
+    """
 
     destinations: tuple[str, ...]
     address: str | None
     slot: int
     origin: str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +185,21 @@ class VrrpInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionSync:
+    """conntrackd's part on a gateway with peers: the entries of ``sources`` go to the other gateways' kernels.
+
+    ``group`` is a multicast address, or empty between two gateways that have only each other.
+    """
+
+    interface: str
+    source: str
+    peers: tuple[str, ...]
+    group: str
+    port: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sysctl:
     key: str
     value: str
@@ -173,6 +213,7 @@ class NodePlan:
     role: Role
     interface: str
     tunnel: Tunnel
+    wire: Wire | None
     peers: tuple[TunnelPeer, ...]
     inside4: tuple[str, ...]
     inside6: tuple[str, ...]
@@ -183,9 +224,12 @@ class NodePlan:
     steer_classes: tuple[SteerClass, ...]
     snat_sources: SourceMaps
     snat_classes: tuple[SnatClass, ...]
+    own_address_sources: SourceMaps
     snat_addresses4: tuple[str, ...]
     snat_addresses6: tuple[str, ...]
     eips4: tuple[str, ...]
     eips6: tuple[str, ...]
     vrrp: tuple[VrrpInstance, ...]
+    gateway_peers: tuple[str, ...]
+    sync: ConnectionSync | None
     sysctls: tuple[Sysctl, ...]

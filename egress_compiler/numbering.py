@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from netaddr import EUI, mac_unix_expanded
 
+from egress_compiler.net import Family
+
 MARK_PREFIX = 0x26000000
 """Worker side: the connection is governed; the slot number is in the low bits."""
 GATEWAY_MARK_PREFIX = 0x27000000
-"""Gateway side: the connection came by the tunnel."""
+"""Gateway side: the connection came by the tunnel, or from a pod of the gateway itself."""
+GATEWAY_ZONE = 0x2627
+"""Conntrack zone of the gateway side; the worker side is in zone 0 with everybody else's connections."""
 PREFIX_MASK = 0xFF000000
 EITHER_PREFIX_MASK = 0xFE000000
 """Under this mask both prefixes are equal to MARK_PREFIX."""
@@ -19,16 +23,31 @@ SLOT_MASK = 0x00003FFF
 MARK_MASK = PREFIX_MASK | SLOT_MASK
 FOREIGN_BITS = 0xFFFFFFFF ^ MARK_MASK
 MAX_SLOT = SLOT_MASK
+MAX_NODE_INDEX = SLOT_MASK
+"""On the gateway side the same bits tell the pod's node."""
 
 MASTER_RULE_PREFERENCE = 98
 STEER_RULE_PREFERENCE = 99
 FIRST_TABLE = 3000
+TO_GATEWAY_TABLE = FIRST_TABLE
+"""Of a master: its own pods' packets enter its gateway side. Slots count from 1, so no slot has this table."""
+FIRST_REPLY_TABLE = 20000
+"""Above the tables of all slots; the index of the node that the replies go to is added."""
 ROUTE_PROTOCOL = 213
 UNREACHABLE_METRIC = 4278198272
 """The last resort of a slot's table: worse than any real route."""
 
 NFT_TABLE = "egress_gateway"
 TUNNEL_DEVICE = "egress.vxlan"
+WORKER_DEVICE = "egress.worker"
+GATEWAY_DEVICE = "egress.gateway"
+"""The two ends of the wire between a gateway node's two sides."""
+WIRE_MAC = "66:65:67:ff:ff:ff"
+"""Of both ends: without ARP, a packet is addressed to the MAC of the device it leaves by."""
+WIRE_ADDRESSES = ("169.254.38.37/32", "169.254.38.38/32")
+"""Of the ends: the kernel's reverse path check refuses whatever comes by a device that has no IPv4 address."""
+WIRE_NEXT_HOPS: dict[Family, str] = {4: "169.254.38.39", 6: "fe80::2627"}
+"""Nobody has these addresses; a route by a next hop keeps one neighbour entry, not one for each destination."""
 MAX_VRID = 255
 FIRST_MAC = 0x666567000000
 """Locally administered, unicast; node indices are added to it."""
@@ -40,6 +59,15 @@ def slot_mark(slot: int) -> int:
 
 def slot_table(slot: int) -> int:
     return FIRST_TABLE + slot
+
+
+def node_mark(node_index: int) -> int:
+    """The gateway side's mark of connections whose pod is on the node with this index."""
+    return GATEWAY_MARK_PREFIX | node_index
+
+
+def reply_table(node_index: int) -> int:
+    return FIRST_REPLY_TABLE + node_index
 
 
 def tunnel_mac(node_index: int) -> str:

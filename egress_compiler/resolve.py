@@ -64,6 +64,7 @@ class Resolved:
     gateways: Mapping[str, ResolvedGateway]
     policies: tuple[ResolvedPolicy, ...]
     inside: Mapping[Family, Intervals]
+    pod_cidrs: Mapping[Family, Intervals]
     families: tuple[Family, ...]
 
 
@@ -81,7 +82,7 @@ def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: 
             policies.append(ResolvedPolicy(policy, gateway, pods, subnets, eip))
     _check_broken(policy_set.broken, chooser, found)
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
-    return Resolved(cluster, gateways, tuple(policies), inside, _families(policy_set, cluster))
+    return Resolved(cluster, gateways, tuple(policies), inside.everything, inside.pods, _families(policy_set, cluster))
 
 
 def _families(policy_set: PolicySet, cluster: Cluster) -> tuple[Family, ...]:

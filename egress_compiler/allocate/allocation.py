@@ -18,7 +18,7 @@ from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock, S
 from egress_compiler.model.policy import Ref
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Family, format_address
-from egress_compiler.numbering import MAX_SLOT, MAX_VRID
+from egress_compiler.numbering import MAX_NODE_INDEX, MAX_SLOT, MAX_VRID
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 from egress_compiler.source import Position
 
@@ -179,7 +179,9 @@ def _numbers(resolved: Resolved, pairs: set[str], lock: Lock, settings: Settings
     first = settings.vrrp.first_vrid
     lower = f"{fewer}; or set a lower vrrp.firstVRID in the settings" if first > 1 else fewer
     ranges = (
-        _Range("address for a node in the tunnel subnet", names, lock.nodes, 1, half, subnet, larger),
+        _Range(
+            "address for a node in the tunnel subnet", names, lock.nodes, 1, min(half, MAX_NODE_INDEX), subnet, larger
+        ),
         _Range("slot number (mark and table)", pairs, slots, 1, MAX_SLOT, (), fewer),
         _Range("VRID on the gateways' segment", pairs, vrids, first, MAX_VRID, ("vrrp", "firstVRID"), lower),
         _Range("address for a slot in the tunnel subnet", pairs, vips, 1, half, subnet, larger),

@@ -195,6 +195,8 @@ service-outside (warning): Services with addresses outside all that counts as in
 # Settings, inventory, lock file
 two-documents (error): Several documents where there is one
     In a settings or lock file.
+sync-group (error): A group address that is none
+    Gateways tell each other of open connections by multicast, where more than two share their slots.
 inventory (error): An inventory that cannot be used
     Ansible cannot read it, it has no host, or a variable has an impossible value.
 empty-lock (error): A lock file with nothing in it

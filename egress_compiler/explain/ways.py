@@ -152,7 +152,7 @@ class _Explorer:
         mask = f"{slot.mark:#010x}/{MARK_MASK:#010x}"
         what = f"routes it: rule fwmark {mask}, table {slot.table}, tunnel VIP {vip} on {self._plan.tunnel.device}"
         if any(instance.slot == slot.number for instance in self._plan.vrrp):
-            what += "; while it is itself the master, its pods leave here"
+            what += "; while it is itself the master, its pods go over the wire egress.worker"
         return Hop(self._plan.node, what, lines)
 
     def _translate(self, slot: Slot, answer: SteerAnswer, gateways: Sequence[Gateway]) -> Iterator[Hop]:

@@ -10,11 +10,15 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
 from egress_compiler.load.yaml_text import parse_yaml
-from egress_compiler.model.settings import Settings, TunnelSettings, VrrpSettings
-from egress_compiler.net import Family, Interval
+from egress_compiler.model.settings import Settings, SyncSettings, TunnelSettings, VrrpSettings
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, format_address, parse_span
 from egress_compiler.validate import values
 from egress_compiler.validate.shape import check_shape
 
+MULTICAST: Mapping[Family, Intervals] = {
+    4: (parse_span("224.0.0.0/4").interval,),
+    6: (parse_span("ff00::/8").interval,),
+}
 SMALLEST_TUNNEL_SUBNET = 16
 """Addresses: network, broadcast, and a few nodes and slots between them."""
 
@@ -37,6 +41,7 @@ def load_settings(path: Path | None, found: Collector) -> Settings:
 def _settings(document: Document, found: Collector) -> Settings:
     data: Any = document.data if isinstance(document.data, dict) else {}
     defaults, tunnel, vrrp = Settings(), data.get("tunnel", {}), data.get("vrrp", {})
+    sync = data.get("connectionSync", {})
     subnets, prefixes = dict(defaults.tunnel.subnets), dict(defaults.tunnel.prefixes)
     for family in (4, 6):
         _tunnel_subnet(document, tunnel, family, subnets, prefixes, found)
@@ -63,8 +68,34 @@ def _settings(document: Document, found: Collector) -> Settings:
             first_vrid=vrrp.get("firstVRID", defaults.vrrp.first_vrid),
             preempt=vrrp.get("preempt", defaults.vrrp.preempt),
         ),
+        sync=SyncSettings(
+            enabled=sync.get("enabled", defaults.sync.enabled),
+            port=sync.get("port", defaults.sync.port),
+            groups=_groups(document, sync, defaults.sync.groups, found),
+        ),
         document=document,
     )
+
+
+def _groups(
+    document: Document, sync: Mapping[str, Any], groups: Mapping[Family, str], found: Collector
+) -> Mapping[Family, str]:
+    chosen = dict(groups)
+    for family in FAMILIES:
+        key = f"ipv{family}Group"
+        if key not in sync:
+            continue
+        value = values.address(document, ("connectionSync", key), sync[key], family, found)
+        if value is not None and not contains(MULTICAST[family], value):
+            found.error(
+                "sync-group",
+                f"connectionSync.{key} must be an IPv{family} multicast address",
+                document.at("connectionSync", key),
+                hint=f"such as {groups[family]}",
+            )
+        elif value is not None:
+            chosen[family] = format_address(family, value)
+    return chosen
 
 
 def _tunnel_subnet(

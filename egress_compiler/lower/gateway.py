@@ -25,10 +25,16 @@ PRIORITY_STEP = 20
 """Between two gateways of a slot: keeps their skew times apart, so that one backup speaks first (RFC 5798)."""
 
 
+NO_SOURCES = SourceMaps((), (), (), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Translation:
+    """``own_address_sources`` are those of ``sources`` of which something leaves with the node's own address."""
+
     sources: SourceMaps
     classes: tuple[SnatClass, ...]
+    own_address_sources: SourceMaps
 
 
 class GatewaySide:
@@ -74,13 +80,14 @@ class GatewaySide:
         """The sources of the slots ``node`` could own, and what each of their destinations leaves with."""
         member = self._memberships[node.name]
         if not member:
-            return Translation(SourceMaps((), (), (), ()), ())
+            return Translation(NO_SOURCES, (), NO_SOURCES)
         made = {name: self._class(c, node, member) for name, c in self._traffic_classes.items()}
         classes = tuple(c for c in made.values() if c is not None)
         # Which classes there are is the same for all nodes of the same gateways.
         if member not in self._sources:
             self._sources[member] = self._source_maps(frozenset(c.name for c in classes))
-        return Translation(self._sources[member], classes)
+        own = frozenset(c.name for c in classes if any(answer.own for answer in (*c.ipv4, *c.ipv6)))
+        return Translation(self._sources[member], classes, self._source_maps(own) if own else NO_SOURCES)
 
     def _source_maps(self, classes: frozenset[str]) -> SourceMaps:
         pods, subnets = self._classification.pods, self._classification.subnets
@@ -112,7 +119,8 @@ class GatewaySide:
             if address is None and not placement.use_node_ip:
                 continue
             destinations = tuple(format_interval(family, i) for i in share.destinations)
-            answers.append(SnatAnswer(destinations, address, placement.slot, str(resolved.policy.ref)))
+            ref = str(resolved.policy.ref)
+            answers.append(SnatAnswer(destinations, address, placement.slot, ref, placement.use_node_ip))
         return tuple(answers)
 
     def _address(self, placement: Placement, family: Family, node: Node) -> str | None:

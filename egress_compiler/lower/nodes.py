@@ -8,6 +8,7 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.ir import PLAN_VERSION, NodePlan
 from egress_compiler.lower.classes import classify
 from egress_compiler.lower.gateway import GatewaySide
+from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.system import node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.lower.worker import WorkerSide
@@ -25,8 +26,9 @@ def lower(
     layout = TunnelLayout(resolved, allocation, settings, uplinks)
     worker = WorkerSide(resolved, allocation, classification, layout)
     gateway = GatewaySide(resolved, allocation, classification, layout, settings)
+    groups = SyncGroups(resolved, layout, settings)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
-    return tuple(_node(node, resolved, layout, worker, gateway, inside) for node in resolved.cluster.nodes)
+    return tuple(_node(node, resolved, layout, worker, gateway, groups, inside) for node in resolved.cluster.nodes)
 
 
 def _node(
@@ -35,6 +37,7 @@ def _node(
     layout: TunnelLayout,
     worker: WorkerSide,
     gateway: GatewaySide,
+    groups: SyncGroups,
     inside: Mapping[Family, tuple[str, ...]],
 ) -> NodePlan:
     is_gateway = layout.is_gateway(node.name)
@@ -47,20 +50,24 @@ def _node(
         role="gateway" if is_gateway else "worker",
         interface=layout.uplink(node.name).interface,
         tunnel=layout.tunnel(node),
+        wire=layout.wire(node),
         peers=layout.peers(node),
         inside4=inside[4],
         inside6=inside[6],
         slots=slots,
-        rules=worker.rules(slots),
-        routes=worker.routes(slots),
+        rules=(*worker.rules(slots), *layout.wire_rules(node)),
+        routes=(*worker.routes(slots), *layout.wire_routes(node)),
         steer_sources=steering.sources,
         steer_classes=steering.classes,
         snat_sources=translation.sources,
         snat_classes=translation.classes,
+        own_address_sources=translation.own_address_sources,
         eips4=gateway.eips(node, 4),
         eips6=gateway.eips(node, 6),
         snat_addresses4=gateway.snat_addresses(node, 4),
         snat_addresses6=gateway.snat_addresses(node, 6),
         vrrp=gateway.vrrp(node),
+        gateway_peers=groups.peers(node),
+        sync=groups.sync(node),
         sysctls=node_sysctls(is_gateway, resolved.families),
     )

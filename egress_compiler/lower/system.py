@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from egress_compiler.ir import Sysctl
 from egress_compiler.net import Family
-from egress_compiler.numbering import TUNNEL_DEVICE
+from egress_compiler.numbering import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
 
 
 def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, ...]:
@@ -22,6 +22,10 @@ def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, 
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
     if is_gateway:
+        wanted += [
+            Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
+            for device in (GATEWAY_DEVICE, WORKER_DEVICE)
+        ]
         wanted.append(
             Sysctl(
                 "net/netfilter/nf_conntrack_tcp_be_liberal",

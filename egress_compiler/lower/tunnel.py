@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egress_compiler.allocate import Allocation
-from egress_compiler.ir import Tunnel, TunnelPeer
+from egress_compiler.ir import SteerRoute, SteerRule, Tunnel, TunnelPeer, Wire
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import Family, format_address
-from egress_compiler.numbering import TUNNEL_DEVICE, tunnel_mac
+from egress_compiler.numbering import (
+    GATEWAY_DEVICE,
+    MARK_MASK,
+    STEER_RULE_PREFERENCE,
+    TO_GATEWAY_TABLE,
+    TUNNEL_DEVICE,
+    WIRE_ADDRESSES,
+    WIRE_MAC,
+    WIRE_NEXT_HOPS,
+    WORKER_DEVICE,
+    node_mark,
+    reply_table,
+    tunnel_mac,
+)
 from egress_compiler.resolve import Resolved
 
 OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
@@ -61,6 +74,40 @@ class TunnelLayout:
             mtu=self.tunnel_mtu(node),
             mac=tunnel_mac(self._index[node.name]),
             addresses=tuple(f"{address}/{prefixes[family]}" for family, address in self._addresses(node.name)),
+        )
+
+    def wire(self, node: Node) -> Wire | None:
+        """Between the two sides of a gateway, as wide as the tunnel, so that no failover changes a path's MTU."""
+        if not self.is_gateway(node.name):
+            return None
+        return Wire(
+            worker=WORKER_DEVICE,
+            gateway=GATEWAY_DEVICE,
+            worker_address=WIRE_ADDRESSES[0],
+            gateway_address=WIRE_ADDRESSES[1],
+            mac=WIRE_MAC,
+            mtu=self.tunnel_mtu(node),
+            reply_mark=node_mark(self._index[node.name]),
+        )
+
+    def wire_rules(self, node: Node) -> tuple[SteerRule, ...]:
+        """Replies to a gateway's own pods go back over the wire; keepalived adds the rules of the way there."""
+        if not self.is_gateway(node.name):
+            return ()
+        index = self._index[node.name]
+        return tuple(
+            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None)
+            for family in self._families
+        )
+
+    def wire_routes(self, node: Node) -> tuple[SteerRoute, ...]:
+        if not self.is_gateway(node.name):
+            return ()
+        ways = ((TO_GATEWAY_TABLE, WORKER_DEVICE), (reply_table(self._index[node.name]), GATEWAY_DEVICE))
+        return tuple(
+            SteerRoute(family, table, WIRE_NEXT_HOPS[family], device, None, None, onlink=True)
+            for family in self._families
+            for table, device in ways
         )
 
     def peers(self, node: Node) -> tuple[TunnelPeer, ...]:

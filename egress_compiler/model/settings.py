@@ -35,6 +35,15 @@ class VrrpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncSettings:
+    """Of connection tracking between gateways; ``groups`` are used where more than two share their slots."""
+
+    enabled: bool = True
+    port: int = 3780
+    groups: Mapping[Family, str] = field(default_factory=lambda: {4: "225.0.0.50", 6: "ff02::2627"})
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places."""
 
@@ -45,6 +54,7 @@ class Settings:
     pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     vrrp: VrrpSettings = field(default_factory=VrrpSettings)
+    sync: SyncSettings = field(default_factory=SyncSettings)
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     document: Document | None = field(default=None, repr=False, compare=False)
 

@@ -23,6 +23,8 @@ def node_files(plan: NodePlan, descriptions: dict[str, str]) -> dict[str, str]:
         files["routes6.batch"] = rendered("routes.batch.j2", family=6, **values)
     if plan.role == "gateway":
         files["keepalived.conf"] = rendered("keepalived.conf.j2", **values)
+        if plan.sync is not None:
+            files["conntrackd.conf"] = rendered("conntrackd.conf.j2", **values)
         files["notify.sh"] = rendered("notify.sh.j2", **values)
     return files
 

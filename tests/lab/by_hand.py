@@ -22,7 +22,9 @@ nft -f nftables.nft
 [ ! -e keepalived.conf ] || keepalived --config-test --use-file=keepalived.conf
 """
 START = (
-    "mkdir -p /run/egress-gateway && keepalived --vrrp --use-file=/etc/egress-gateway/keepalived.conf "
+    "mkdir -p /run/egress-gateway; cd /etc/egress-gateway; "
+    "[ ! -e conntrackd.conf ] || [ -e /run/egress-gateway/conntrackd.ctl ] || conntrackd -d -C conntrackd.conf; "
+    "keepalived --vrrp --use-file=/etc/egress-gateway/keepalived.conf "
     "--pid=/run/egress-gateway/keepalived.pid --vrrp_pid=/run/egress-gateway/vrrp.pid >/dev/null 2>&1"
 )
 PATIENCE = 15.0

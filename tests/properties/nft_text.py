@@ -132,7 +132,10 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Packet:
-    """What the rules can ask about a packet; marks are those of the packet and of its connection."""
+    """What the rules can ask about a packet; marks are those of the packet and of its connection.
+
+    ``zones`` of conntrack are those in which the packet, and the reply to it, find their connection.
+    """
 
     version: int
     source: int
@@ -143,6 +146,7 @@ class Packet:
     direction: str = "original"
     mark: int = 0
     ct_mark: int = 0
+    zones: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,8 @@ class Ruleset:
                     if before in ("jump", "goto") and word not in self.chains:
                         raise NftError(f"there is no chain {word}")
                 for word in rule:
-                    if isinstance(word, str) and word.startswith("@") and word[1:] not in self.lookups:
+                    raw = word == "@nh"  # bits of the header, no set
+                    if isinstance(word, str) and word.startswith("@") and not raw and word[1:] not in self.lookups:
                         raise NftError(f"there is no set or map {word}")
 
     def run(self, hook: str, packet: Packet, others: int | None = None) -> Result:
@@ -319,13 +324,26 @@ class _Evaluation:
         packet = self.packet
         if key in ("ct mark", "meta mark"):
             return self._mark(key, words)
+        if key in ("ct zone", "ct original"):
+            return self._zone(key, words)
+        if key == "ct event":
+            words.take()
+            words.take()
+            return True
+        if key == "fib saddr":
+            # The packets that are tried come the way that their source is routed.
+            if words.rest()[:4] != [".", "iif", "oif", "missing"]:
+                raise NftError("unknown: fib saddr")
+            return False
         if key == "tcp option":
             words.skip(len(words.rest()))
             return True
-        if key in ("tcp flags", "udp dport", "icmpv6 type"):
-            # The packets that are tried are neither VXLAN nor neighbour discovery; all are a TCP SYN.
+        if key in ("tcp flags", "udp dport", "icmpv6 type", "ip protocol", "ip6 nexthdr"):
+            # The packets that are tried are neither VXLAN nor VRRP nor neighbour discovery; all are a TCP SYN.
             words.take_value()
             return key == "tcp flags"
+        if key == "meta l4proto":
+            return _is("tcp", words)
         if key in ("ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr"):
             address = packet.source if key.endswith("saddr") else packet.destination
             right_family = packet.version == (4 if key.startswith("ip ") else 6)
@@ -358,6 +376,18 @@ class _Evaluation:
             words.take()
             value &= int(words.take(), 0)
         return self._compare(value, words)
+
+    def _zone(self, key: str, words: _Words) -> bool:
+        if key == "ct original" and words.take() != "zone":
+            raise NftError("the original direction of something else than the zone")
+        if words.take() != "set":
+            raise NftError("the zone is asked for, which we never do")
+        if self.packet.zones == (0, 0):  # the kernel keeps the first that is set
+            number = int(words.take())
+            self.packet = replace(self.packet, zones=(number, 0 if key == "ct original" else number))
+        else:
+            words.take()
+        return True
 
     def _compare(self, value: int, words: _Words) -> bool | tuple[str, str]:
         if words.peek() == "vmap":

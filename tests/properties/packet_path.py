@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from tests.properties.nft_text import Packet, Ruleset
 
 TUNNEL = "egress.vxlan"
+WORKER_END, GATEWAY_END = "egress.worker", "egress.gateway"
+WIRE = "the wire"
 UPLINK = "eth0"
 IP = IPv4Address | IPv6Address
 MASQUERADED: Mapping[int, IP] = {4: IPv4Address("192.0.2.99"), 6: IPv6Address("2001:db8:99::99")}
@@ -18,10 +20,12 @@ MASQUERADED: Mapping[int, IP] = {4: IPv4Address("192.0.2.99"), 6: IPv6Address("2
 
 _RULE = re.compile(r"^rule add preference 99 fwmark (\S+)/(\S+) lookup (\d+) ", re.MULTILINE)
 _ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} table (\d+) ", re.MULTILINE)
+_WIRE_ROUTE = re.compile(rf"^route add default via \S+ dev {WORKER_END} table (\d+) onlink ", re.MULTILINE)
+_WIRE_BACK = re.compile(rf"^route add default via \S+ dev {GATEWAY_END} table (\d+) onlink ", re.MULTILINE)
 _UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
-_VIRTUAL_RULE = re.compile(r"^ +from (\S+)/0 fwmark (\S+)/(\S+) lookup main preference 98$", re.MULTILINE)
+_VIRTUAL_RULE = re.compile(r"^ +from (\S+)/0 fwmark (\S+)/(\S+) lookup (\d+) preference 98$", re.MULTILINE)
 
 
 class NodeFiles:
@@ -42,7 +46,9 @@ class NodeFiles:
         for version, name in ((4, "routes.batch"), (6, "routes6.batch")):
             text = self._files.get(name, "")
             routes = {table: via for via, table in _ROUTE.findall(text)}
-            last_resort = set(_UNREACHABLE.findall(text))
+            back = _WIRE_BACK.findall(text)
+            routes |= dict.fromkeys(back, WIRE)
+            last_resort = {*_UNREACHABLE.findall(text), *back}
             for mark, mask, table in _RULE.findall(text):
                 assert table in last_resort, f"table {table} has no unreachable route"
                 found[version].append((int(mark, 0), int(mask, 0), routes[table]))
@@ -60,11 +66,16 @@ class NodeFiles:
         return next((name for name in self.instances if address in self.addresses(name)), None)
 
     def way(self, packet: Packet, mastered: str | None) -> str | None:
-        """The tunnel VIP that a marked packet is routed to; None for the main table.  ``mastered``: an instance."""
+        """The tunnel VIP that a marked packet is routed to, or WIRE; None for the main table.
+
+        ``mastered`` is an instance that this node is master of.
+        """
         if mastered is not None and mastered in self.instances:
-            for source, mark, mask in _VIRTUAL_RULE.findall(self.instances[mastered]):
+            for source, mark, mask, table in _VIRTUAL_RULE.findall(self.instances[mastered]):
                 if ip_address(source).version == packet.version and packet.mark & int(mask, 0) == int(mark, 0):
-                    return None
+                    routes = self._files["routes.batch" if packet.version == 4 else "routes6.batch"]
+                    assert table in _WIRE_ROUTE.findall(routes), f"table {table} does not lead over the wire"
+                    return WIRE
         for mark_value, mask_value, via in self._steering[packet.version]:
             if packet.mark & mask_value == mark_value:
                 return via
@@ -101,14 +112,15 @@ def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: I
 
 
 def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, master: str, instance: str) -> str:
-    if nodes[start].way(packet, instance if start == master else None) is None:
+    way = nodes[start].way(packet, instance if start == master else None)
+    if way is None:
         return _go_out(nodes[start], packet, "leaked")
-    sent = _route_out(nodes[start], packet, TUNNEL)
+    sent = _route_out(nodes[start], packet, WORKER_END if way == WIRE else TUNNEL)
     if sent is None:
         return "blocked"
     assert sent.source == packet.source, "the source changed before the tunnel"
     assert sent.mark & 0x3FFF == 0, "the encapsulated packet would be routed into the tunnel again"
-    arrived = replace(packet, iif=TUNNEL, oif="", mark=0, ct_mark=0)
+    arrived = replace(packet, iif=GATEWAY_END if way == WIRE else TUNNEL, oif="", mark=0, ct_mark=0)
     result = nodes[master].ruleset.run("prerouting", arrived)
     assert nodes[master].way(result.packet, None) is None, "the packet would go back into the tunnel"
     left = _go_out(nodes[master], result.packet, "leaked") if result.verdict == "accept" else "blocked"
@@ -116,7 +128,16 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
         owned = nodes[master].addresses(instance)
         own = nodes[master].instance_with(left) is None
         assert own or owned.get(left) == UPLINK, f"{left} is not in {instance} of {master}"
+        _check_reply(nodes[master], result.packet, ip_address(left), over_wire=way == WIRE)
     return left
+
+
+def _check_reply(node: NodeFiles, sent: Packet, left_with: IP, *, over_wire: bool) -> None:
+    """The answer finds the connection, and a gateway's own pod gets it back over the wire."""
+    answer = replace(sent, source=sent.destination, destination=int(left_with), iif=UPLINK, mark=0, zones=(0, 0))
+    got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply")).packet
+    assert got.zones[0] == sent.zones[1], "the answer looks for its connection in another zone"
+    assert (node.way(got, None) == WIRE) == over_wire, "the answer takes another way back"
 
 
 def _route_out(node: NodeFiles, packet: Packet, oif: str) -> Packet | None:

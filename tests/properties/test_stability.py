@@ -204,7 +204,8 @@ class _Difference:
         for header, text in self.old.items():
             if header not in self.new:
                 own_slot = header in (f"chain slot.{self.slot} {{", f"chain mark.{self.slot} {{")
-                assert own_slot or self._names_it(text), f"this should have stayed:\n{text}"
+                whole_map = header.startswith("map own_address_") and self._was_all_its_own(text)
+                assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"
             elif self.new[header] != text:
                 self._check_changed(header, text, self.new[header])
         come = {header: text for header, text in self.new.items() if header not in self.old}
@@ -214,9 +215,15 @@ class _Difference:
                 # What the policy's pods fall back to may have a slot that this node did not use before.
                 number = chain.partition(".")[2]
                 assert any(f"goto slot.{number} " in text for text in come.values()), header
+            elif chain.startswith("own_address_"):
+                assert self._was_all_its_own(come[header]), header
             else:
-                assert chain.startswith(("steer.", "snat.")), header
+                assert chain.startswith(("steer.", "snat.", "zone.")), header
                 self._check_sources_of(chain)
+
+    def _was_all_its_own(self, text: str) -> bool:
+        """Whether every source of a map was the policy's."""
+        return all(self._was_its_source(line.split()[0]) for line in text.splitlines() if " : jump " in line)
 
     def _names_it(self, text: str) -> bool:
         return any(line.strip("\t# ").split(" - ")[0] == self.name[:120] for line in text.splitlines())
@@ -241,6 +248,11 @@ class _Difference:
                 own = self.gone["spec"].get("egressIP", {}).get("useNodeIP")
                 assert line in gone, f"{name}: {line} is new"
                 assert own or address in self.eips, f"{name}: {line}"
+            elif name == "gateway_zone":
+                assert line.split(" vmap ")[1].startswith("@own_address_"), line
+            elif name == "input":
+                # The numbers of the virtual routers: one a slot.
+                assert "VRRP" in line or line.startswith("ip protocol vrrp "), line
             else:
                 assert name == "prerouting", f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]

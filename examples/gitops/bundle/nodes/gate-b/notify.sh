@@ -5,4 +5,9 @@
 # fail, which does no harm.
 [ "$3" = MASTER ] && exit 0
 ip -force -batch /etc/egress-gateway/routes.batch >/dev/null 2>&1
+# What the others were told meanwhile; many slots change at once, and one answer is enough for all of them.
+if [ "$3" = BACKUP ] && [ -S /run/egress-gateway/conntrackd.ctl ]; then
+    flock --nonblock /run/egress-gateway/conntrackd.ask \
+        sh -c "conntrackd -C /etc/egress-gateway/conntrackd.conf -n; sleep 1" >/dev/null 2>&1 &
+fi
 exit 0

@@ -10,6 +10,8 @@ from pathlib import Path
 
 NFT_TABLE = "egress_gateway"
 DEVICE = "egress.vxlan"
+WIRE = ("egress.worker", "egress.gateway")
+OWN_DEVICES = (DEVICE, *WIRE)
 PROTOCOL = 213
 KEEPALIVED_PROTOCOL = 18
 """RTPROT_KEEPALIVED of linux/rtnetlink.h."""
@@ -18,11 +20,13 @@ MASTER_PREFERENCE = 98
 STEER_PREFERENCE = 99
 MARK_MASK = 0xFF003FFF
 MARK_PREFIX = 0x26000000
+GATEWAY_MARK_PREFIX = 0x27000000
 PREFIX_MASK = 0xFF000000
 
 PLAN = "plan.json"
 RULESET = "nftables.nft"
 KEEPALIVED = "keepalived.conf"
+CONNTRACKD = "conntrackd.conf"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,19 @@ class Paths:
     def keepalived_loaded(self) -> Path:
         """The digests of what the running keepalived has read, as sha256sum prints them."""
         return self.runtime / "keepalived.loaded"
+
+    @property
+    def conntrackd_loaded(self) -> Path:
+        """The same of the running conntrackd."""
+        return self.runtime / "conntrackd.loaded"
+
+    @property
+    def conntrackd_socket(self) -> Path:
+        return self.runtime / "conntrackd.ctl"
+
+    @property
+    def conntrackd_lock(self) -> Path:
+        return self.runtime / "conntrackd.lock"
 
     def file(self, name: str) -> Path:
         return self.config / name

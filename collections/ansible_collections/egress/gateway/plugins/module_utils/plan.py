@@ -40,6 +40,18 @@ class Tunnel:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """The veth pair between the two sides of a gateway node; addresses with prefix lengths."""
+
+    worker: str
+    gateway: str
+    worker_address: str
+    gateway_address: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True)
 class Peer:
     node: str
     underlay: str
@@ -67,6 +79,7 @@ class Route:
     device: str | None
     metric: int | None
     origin: str
+    onlink: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ class Plan:
     role: Literal["gateway", "worker"]
     interface: str
     tunnel: Tunnel
+    wire: Wire | None
     peers: tuple[Peer, ...]
     rules: tuple[Rule, ...]
     routes: tuple[Route, ...]
@@ -120,6 +134,7 @@ def parse_plan(text: str) -> Plan:
 def _plan(data: Mapping[str, Any]) -> Plan:
     slots = {s["number"]: "EgressGateway %s, slot of %s" % (s["gateway"], s["preferred_node"]) for s in data["slots"]}
     tunnel = data["tunnel"]
+    ways = {**slots, None: "the wire of the gateway's own pods"}
     return Plan(
         node=str(data["node"]),
         role=_role(data["role"]),
@@ -133,15 +148,16 @@ def _plan(data: Mapping[str, Any]) -> Plan:
             mac=_matching(_MAC, tunnel["mac"].lower()),
             addresses=_addresses(tunnel["addresses"]),
         ),
+        wire=_wire(data["wire"]) if data["wire"] else None,
         peers=tuple(
             Peer(p["node"], _address(p["underlay"]), _matching(_MAC, p["mac"].lower()), _addresses(p["addresses"]))
             for p in data["peers"]
         ),
         rules=tuple(
-            Rule(_family(r), int(r["preference"]), int(r["mark"]), int(r["mask"]), int(r["table"]), slots[r["slot"]])
+            Rule(_family(r), int(r["preference"]), int(r["mark"]), int(r["mask"]), int(r["table"]), ways[r["slot"]])
             for r in data["rules"]
         ),
-        routes=tuple(_route(r, slots[r["slot"]]) for r in data["routes"]),
+        routes=tuple(_route(r, ways[r["slot"]]) for r in data["routes"]),
         floating=tuple(
             FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
             for instance in data["vrrp"]
@@ -185,6 +201,18 @@ def _route(route: Mapping[str, Any], origin: str) -> Route:
         None if device is None else _matching(_DEVICE, device),
         None if metric is None else int(metric),
         origin,
+        bool(route["onlink"]),
+    )
+
+
+def _wire(wire: Mapping[str, Any]) -> Wire:
+    return Wire(
+        worker=_matching(_DEVICE, wire["worker"]),
+        gateway=_matching(_DEVICE, wire["gateway"]),
+        worker_address=_address(wire["worker_address"]),
+        gateway_address=_address(wire["gateway_address"]),
+        mac=_matching(_MAC, wire["mac"].lower()),
+        mtu=int(wire["mtu"]),
     )
 
 

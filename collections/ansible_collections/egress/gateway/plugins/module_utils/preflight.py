@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import (
+    CONNTRACKD,
+    DEVICE,
+    KEEPALIVED,
+    OWN_DEVICES,
+    RULESET,
+    Paths,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change
 
@@ -28,9 +35,10 @@ _CHECK_KEEPALIVED = (
 
 def require_tools(bundle: NodeBundle | None) -> None:
     """NodeError naming every program that is missing for this bundle."""
-    tools = ["ip", "bridge", "nft", "unshare"] + (
-        ["keepalived", "mount", "tar"] if bundle and KEEPALIVED in bundle.files else []
-    )
+    files = bundle.files if bundle else {}
+    tools = ["ip", "bridge", "nft", "unshare"]
+    tools += ["keepalived", "mount", "tar"] if KEEPALIVED in files else []
+    tools += ["conntrackd"] if CONNTRACKD in files else []
     missing = [tool for tool in tools if find(tool) is None]
     if missing:
         raise NodeError("not installed on this node: %s" % ", ".join(missing))
@@ -51,7 +59,7 @@ def check(bundle: NodeBundle, kernel: Kernel, paths: Paths, changes: Sequence[Ch
 def _check_interfaces(plan: Plan, kernel: Kernel) -> None:
     links = kernel.links()
     if plan.interface not in links:
-        others = ", ".join(sorted(n for n in links if n not in ("lo", DEVICE)))
+        others = ", ".join(sorted(n for n in links if n not in ("lo", *OWN_DEVICES)))
         raise NodeError(
             "the plan of %s uses the interface %s, which this node does not have (it has %s): "
             "set egress_interface in the inventory, playbooks/facts.yml finds it" % (plan.node, plan.interface, others)
@@ -67,7 +75,7 @@ def _check_sysctls(plan: Plan, paths: Paths) -> None:
     missing = [
         s.key
         for s in plan.sysctls
-        if "/%s/" % DEVICE not in s.key
+        if not any("/%s/" % device in s.key for device in OWN_DEVICES)
         and not s.key.startswith("net/netfilter/")
         and not (paths.sysctls / s.key).exists()
     ]

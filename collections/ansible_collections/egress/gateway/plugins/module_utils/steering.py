@@ -16,6 +16,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
 )
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     FIRST_TABLE,
+    GATEWAY_MARK_PREFIX,
     KEEPALIVED_PROTOCOL,
     MARK_MASK,
     MARK_PREFIX,
@@ -135,7 +136,7 @@ def _is_ours(rule: KernelRule) -> bool:
     return rule.protocol == PROTOCOL or (
         rule.preference in (MASTER_PREFERENCE, STEER_PREFERENCE)
         and rule.mask == MARK_MASK
-        and rule.mark & PREFIX_MASK == MARK_PREFIX
+        and rule.mark & PREFIX_MASK in (MARK_PREFIX, GATEWAY_MARK_PREFIX)
     )
 
 
@@ -180,7 +181,8 @@ def _found_value(route: KernelRoute) -> str:
 
 
 def _route_words(route: Route) -> str:
-    kind = "unreachable default" if route.via is None else "default via %s dev %s" % (route.via, route.device)
+    onlink = " onlink" if route.onlink else ""
+    kind = "unreachable default" if route.via is None else "default via %s dev %s%s" % (route.via, route.device, onlink)
     metric = " metric %d" % route.metric if route.metric is not None else ""
     return "%s%s table %d protocol %d" % (kind, metric, route.table, PROTOCOL)
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, PLAN, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, PLAN, RULESET, WIRE, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
 from ansible_collections.egress.gateway.plugins.module_utils.resource import (
     Change,
@@ -31,6 +32,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resource import (
 from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.units import Units
+from ansible_collections.egress.gateway.plugins.module_utils.wire import WireLink
 
 _FAILOVER = 0.5
 """Seconds; keepalived's script has the routes of a slot that went elsewhere back in a tenth of that."""
@@ -64,10 +66,12 @@ def resources(
     plan = wanted.plan if wanted else None
     sysctls = plan.sysctls if plan else ()
     found: list[Resource] = [
-        Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_conntrack(key)),
+        Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_wire(key) and not _of_conntrack(key)),
         Link(kernel, paths, plan),
         Sysctls(paths, sysctls, _of_device, remember=False),
         Addresses(kernel, plan),
+        WireLink(kernel, plan),
+        Sysctls(paths, sysctls, _of_wire, remember=False),
         Neighbours(kernel, plan.peers if plan else ()),
         Forwarding(kernel, plan.peers if plan else ()),
         Routes(kernel, plan),
@@ -79,7 +83,7 @@ def resources(
     ]
     if service:
         found.append(Units(paths, files))
-    return (*found, Keepalived(paths, files, service))
+    return (*found, Conntrackd(paths, files, service), Keepalived(paths, files, service))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:
@@ -235,3 +239,7 @@ def _of_conntrack(key: str) -> bool:
 
 def _of_device(key: str) -> bool:
     return "/%s/" % DEVICE in key
+
+
+def _of_wire(key: str) -> bool:
+    return any("/%s/" % device in key for device in WIRE)

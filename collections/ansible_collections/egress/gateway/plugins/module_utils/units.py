@@ -9,11 +9,20 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.files import write
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, PROTOCOL, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import (
+    CONNTRACKD,
+    DEVICE,
+    KEEPALIVED,
+    PROTOCOL,
+    RULESET,
+    WIRE,
+    Paths,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
 RESTORE_UNIT = "egress-gateway.service"
 KEEPALIVED_UNIT = "egress-gateway-keepalived.service"
+CONNTRACKD_UNIT = "egress-gateway-conntrackd.service"
 
 _POD_RUNTIMES = " ".join(
     "%s.service" % name
@@ -58,7 +67,7 @@ class Units(Resource):
 
     def actual(self) -> Items:
         found = {}
-        for name in (RESTORE_UNIT, KEEPALIVED_UNIT):
+        for name in (RESTORE_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT):
             path = self._paths.units / name
             if path.is_file():
                 found["unit " + name] = Item(_state(path.read_text(encoding="utf-8", errors="replace")))
@@ -100,6 +109,8 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     if not files:
         return {}
     found = {RESTORE_UNIT: restore_unit(paths)}
+    if CONNTRACKD in files:
+        found[CONNTRACKD_UNIT] = conntrackd_unit(paths)
     if KEEPALIVED in files:
         found[KEEPALIVED_UNIT] = keepalived_unit(paths)
     return found
@@ -132,6 +143,7 @@ ExecStartPre=-ip -6 rule flush protocol %(protocol)d
 ExecStartPre=-ip route flush table all protocol %(protocol)d
 ExecStartPre=-ip -6 route flush table all protocol %(protocol)d
 ExecStartPre=-ip link delete dev %(device)s
+ExecStartPre=-ip link delete dev %(wire)s
 %(load)s
 
 [Install]
@@ -144,6 +156,7 @@ WantedBy=multi-user.target
         "runtimes": _POD_RUNTIMES,
         "protocol": PROTOCOL,
         "device": DEVICE,
+        "wire": WIRE[0],
         "load": load,
     }
 
@@ -182,6 +195,39 @@ WantedBy=multi-user.target
         "remember": remember,
         "pid": paths.keepalived_pid,
         "vrrp": paths.vrrp_pid,
+    }
+
+
+def conntrackd_unit(paths: Paths) -> str:
+    return """# Written by the Ansible collection egress.gateway, which also removes it.
+[Unit]
+Description=Egress gateway: open connections for the other gateways
+Documentation=man:conntrackd(8) man:conntrackd.conf(5)
+ConditionPathExists=%(conf)s
+After=network-online.target %(restore)s
+Before=%(keepalived)s
+
+[Service]
+Type=simple
+RuntimeDirectory=egress-gateway
+RuntimeDirectoryPreserve=yes
+Environment=LC_ALL=C
+# What is loaded is written down, so that apply and verify know whether a restart is due.
+ExecStartPre=/bin/sh -c 'sha256sum %(conf)s >%(loaded)s; rm -f %(lock)s %(socket)s'
+ExecStart=conntrackd -C %(conf)s
+ExecStartPost=-/bin/sh -c 'for try in 1 2 3 4 5; do [ -S %(socket)s ] && exec conntrackd -C %(conf)s -n; sleep 1; done'
+Restart=on-failure
+RestartSec=1s
+
+[Install]
+WantedBy=multi-user.target
+""" % {
+        "conf": paths.file(CONNTRACKD),
+        "restore": RESTORE_UNIT,
+        "keepalived": KEEPALIVED_UNIT,
+        "loaded": paths.conntrackd_loaded,
+        "lock": paths.conntrackd_lock,
+        "socket": paths.conntrackd_socket,
     }
 
 

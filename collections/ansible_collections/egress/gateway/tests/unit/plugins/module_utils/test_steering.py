@@ -33,9 +33,9 @@ class FakeKernel:
 class FakePlan:
     rules = (Rule(4, 99, MARK, MASK, 3001, "slot 1"), Rule(6, 99, MARK, MASK, 3001, "slot 1"))
     routes = (
-        Route(4, 3001, "172.31.255.254", "egress.vxlan", None, "slot 1"),
-        Route(6, 3001, "fd11::fffe", "egress.vxlan", None, "slot 1"),
-        Route(4, 3001, None, None, 4278198272, "slot 1"),
+        Route(4, 3001, "172.31.255.254", "egress.vxlan", None, "slot 1", False),
+        Route(6, 3001, "fd11::fffe", "egress.vxlan", None, "slot 1", False),
+        Route(4, 3001, None, None, 4278198272, "slot 1", False),
     )
     floating_marks = frozenset({MARK})
 

@@ -1,0 +1,80 @@
+"""Which gateways tell each other of open connections, and of which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netaddr import IPAddress, iprange_to_cidrs
+
+from egress_compiler.ir import ConnectionSync
+from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.model.cluster import Node
+from egress_compiler.model.settings import Settings
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, cidr, contains, union
+from egress_compiler.resolve import Resolved
+
+NEIGHBOURHOOD: dict[Family, int] = {4: 24, 6: 64}
+"""Prefix length of what is added around a governed pod that is in no known pod CIDR."""
+
+
+class SyncGroups:
+    """conntrackd's configuration of each gateway."""
+
+    def __init__(self, resolved: Resolved, layout: TunnelLayout, settings: Settings) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._nodes = {node.name: node for node in resolved.cluster.nodes}
+        self._peers = _peers(resolved)
+        self._sources = _sources(resolved)
+
+    def peers(self, node: Node) -> tuple[str, ...]:
+        """Underlay addresses of the gateways that share slots with ``node``, sorted by name."""
+        return tuple(self._layout.underlay(self._nodes[name]) for name in self._peers.get(node.name, ()))
+
+    def sync(self, node: Node) -> ConnectionSync | None:
+        """None where it is turned off, or where there is nobody to tell."""
+        settings = self._settings.sync
+        names = self._peers.get(node.name, ())
+        if not names or not settings.enabled:
+            return None
+        pair = len(names) == 1 and self._peers[names[0]] == (node.name,)
+        return ConnectionSync(
+            interface=self._layout.uplink(node.name).interface,
+            source=self._layout.underlay(node),
+            peers=self.peers(node),
+            group="" if pair else settings.groups[self._layout.underlay_family(node)],
+            port=settings.port,
+            sources=self._sources,
+        )
+
+
+def _peers(resolved: Resolved) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for gateway in resolved.gateways.values():
+        names = {node.name for node in gateway.nodes}
+        for name in names:
+            found.setdefault(name, set()).update(names - {name})
+    return {name: tuple(sorted(peers)) for name, peers in found.items()}
+
+
+def _sources(resolved: Resolved) -> tuple[str, ...]:
+    """Where governed packets come from, as CIDRs that do not change with every pod."""
+    texts: list[str] = []
+    for family in FAMILIES:
+        known = union([*resolved.pod_cidrs[family], *(i for p in resolved.policies for i in p.subnets[family])])
+        texts += _cidrs(family, union([*known, *_strays(resolved, family, known)]))
+    return tuple(texts)
+
+
+def _strays(resolved: Resolved, family: Family, known: Intervals) -> list[Interval]:
+    pods = {pod for policy in resolved.policies for pod in policy.pods}
+    values = {a.value for pod in pods for a in resolved.cluster.pods[pod].addresses if a.family == family}
+    return [cidr(family, value, NEIGHBOURHOOD[family]) for value in sorted(values) if not contains(known, value)]
+
+
+def _cidrs(family: Family, intervals: Intervals) -> list[str]:
+    return [
+        str(network)
+        for first, last in intervals
+        for network in iprange_to_cidrs(IPAddress(first, family), IPAddress(last, family))
+    ]
