@@ -60,7 +60,7 @@ def inside(
     (directory / "cluster.json").write_text(json.dumps({"kind": "List", "items": items}), encoding="utf-8")
     found = Collector()
     cluster = load_cluster([directory / "cluster.json"], found)
-    whole = cluster_inside(info, cluster, settings, found)
+    whole = cluster_inside(info, cluster, settings, found).everything
     texts = []
     for family in FAMILIES:
         always = union(parse_span(t).interval for t in (*SPECIAL, *TUNNELS) if parse_span(t).family == family)
@@ -167,7 +167,7 @@ def test_nodes_are_inside_unless_that_is_turned_off(tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps({"kind": "List", "items": items}), encoding="utf-8")
     cluster = load_cluster([tmp_path / "cluster.json"], Collector())
     for wanted in (True, False):
-        whole = cluster_inside(ClusterInfo(node_ip=wanted), cluster, Settings(), Collector())
+        whole = cluster_inside(ClusterInfo(node_ip=wanted), cluster, Settings(), Collector()).everything
         for text in NODE_ADDRESSES:
             address = parse_span(text)
             assert bool(intersect(whole[address.family], (address.interval,))) == wanted
