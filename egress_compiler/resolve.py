@@ -117,19 +117,20 @@ class _GatewayChooser:
     def choose(self, policy: Policy, found: Collector) -> Gateway | None:
         """None after reporting, and where the gateway itself has errors that were reported."""
         labels = self._namespace_labels.get(policy.ref.namespace, {})
-        name = policy.gateway or labels.get(DEFAULT_GATEWAY_LABEL)
+        name = policy.gateway or labels.get(DEFAULT_GATEWAY_LABEL) or None
         gateway = self._gateways.get(name) if name is not None else self._default
         if gateway is not None:
             return None if gateway.name in self._refused else gateway
         if not self._quiet and name is not None:
             self._report_unknown(policy, name, found)
         elif not self._quiet and not self._refused:
+            label = f"label the namespace {DEFAULT_GATEWAY_LABEL}, " if policy.namespaced else ""
             found.error(
                 "no-gateway",
                 f"{policy.ref} names no gateway, and there is no default",
                 policy.document.key_at("spec"),
-                hint=f"write egressGatewayName ({self._existing()}), label the namespace {DEFAULT_GATEWAY_LABEL}, "
-                "or set clusterDefault: true on one EgressGateway",
+                hint=f"write egressGatewayName ({self._existing()}), {label}or set clusterDefault: true on one "
+                "EgressGateway",
             )
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from egress_compiler.allocate.allocation import Allocation
 from egress_compiler.allocate.eips import EipPair, pair_of
-from egress_compiler.diagnostics import Collector
+from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock
 from egress_compiler.model.policy import Gateway
 from egress_compiler.net import FAMILIES, AddressError, format_address, parse_address
@@ -60,10 +60,11 @@ def check_kept(imported: Lock, resolved: Resolved, allocation: Allocation, found
             )
     strangers = sorted(imported.policies.keys() - {str(policy.policy.ref) for policy in resolved.policies})
     if strangers:
+        one = len(strangers) == 1
         found.warning(
             "imported-stranger",
-            f"{len(strangers)} of the imported policies are not in the input, the first is {strangers[0]}: "
-            "their EIPs are free for others",
+            f"{counted(len(strangers), 'imported policy', 'imported policies')} ({listing(strangers)}) "
+            f"{'is' if one else 'are'} not in the input: {'its EIP is' if one else 'their EIPs are'} free for others",
             None,
         )
 

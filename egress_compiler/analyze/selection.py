@@ -38,7 +38,7 @@ def _report_unknown_namespace(policy: Policy, namespaces: Sequence[str], found: 
     name = policy.ref.namespace
     found.warning(
         "unknown-namespace",
-        f"the namespace {quoted(name)} of {policy.ref} is not in the cluster: it selects no pod",
+        f"the namespace {quoted(name)} of {policy.ref} is not in the cluster, so the policy selects no pod",
         policy.document.at("metadata", "namespace"),
         hint=nearest(name, namespaces) or "create it, or take a new snapshot",
     )

@@ -82,7 +82,7 @@ def _verdict(policy: Policy, sources: Iterable[Address], to: Address | None, tak
         taken[family] = union([*taken[family], *won])
         wins = wins or bool(won)
     if to is None:
-        return "wins what no policy before it has" if wins else "matches, but nothing is left for it"
+        return "wins where no policy before it does" if wins else "matches, but nothing is left for it"
     return "wins: the first of those that match" if wins else "matches"
 
 
@@ -150,13 +150,13 @@ def _failure(requirement: Requirement, labels: Labels, owner: str) -> str:
     match requirement.operator:
         case "In":
             wanted = " or ".join(quoted(value) for value in sorted(requirement.values))
-            return f"{has or f'{owner} has no label {key}'}, and must have {wanted}"
+            return f"{has}, not {wanted}" if has else f"{owner} has no label {key}; {wanted} is wanted"
         case "NotIn":
             return f"{has}, which is excluded"
         case "Exists":
             return f"{owner} has no label {key}"
         case _:
-            return f"{has}, and must not have that label"
+            return f"{has}, and must not have this label"
 
 
 def _destination(policy: Policy, to: Address | None) -> tuple[bool | None, str]:

@@ -96,7 +96,7 @@ def eip_as_text(explanation: EipExplanation) -> str:
     if explanation.users:
         lines += ["", "Who leaves with it"]
         for user in explanation.users[:SHOWN_USERS]:
-            to = ", ".join(user.destinations) or "everything that no other policy has"
+            to = ", ".join(user.destinations) or "everything that no policy before it takes"
             owner = f" {user.owner}" if user.owner != "podSubnet" else ""
             lines.append(f"  {user.source}{owner} to {to} ({user.policy})")
         more = len(explanation.users) - SHOWN_USERS

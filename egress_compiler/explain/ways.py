@@ -56,8 +56,8 @@ class _Explorer:
         return next((t for t in destinations if contains((parse_span(t).interval,), self._to.value)), "")
 
     def _direct(self, why: str, rest: bool = True) -> Way:
-        hop = Hop(self._plan.node, "routes it as it routes all other traffic of pods, past the gateways", ())
-        outside = Hop("outside", "sees what the CNI makes of it: as a rule the node's address", ())
+        hop = Hop(self._plan.node, "routes it as it routes all other traffic of pods, through no gateway", ())
+        outside = Hop("outside", "sees the address that the CNI gives it, as a rule the node's", ())
         return self._way("direct", why, None, "", None, rest, (), (hop, outside))
 
     def _way(

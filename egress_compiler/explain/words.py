@@ -15,7 +15,7 @@ def destinations(way: Way, *, alone: bool) -> str:
 def leaves_with(way: Way) -> str:
     match way.outcome:
         case "direct":
-            return f"leaves past the gateways: {way.why}"
+            return f"leaves through no gateway: {way.why}"
         case "blocked":
             return f"is blocked by {way.policy}: {way.why}"
         case "eip":

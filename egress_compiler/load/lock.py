@@ -27,7 +27,12 @@ def load_lock(path: Path, found: Collector) -> Lock:
     source = read_source(path, found)
     documents = parse_yaml(source, found) if source is not None else ()
     for other in documents[1:]:
-        found.error("two-documents", "a lock file has one document", other.at(), hint="it is written by 'compile'")
+        found.error(
+            "two-documents",
+            "this is a second document, and a lock file has one",
+            other.at(),
+            hint="take back what compile wrote",
+        )
     if not documents and source is not None and found.errors == errors:
         hint = "take back what was there, or delete the file to allocate everything afresh: EIPs may move"
         found.error("empty-lock", "the lock file is empty", Position(source, 1, 1), hint=hint)

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path as FilePath
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from egress_compiler.diagnostics import Collector
-from egress_compiler.document import Document
+from egress_compiler.document import Document, Path
 from egress_compiler.load.files import CLUSTER_LIMIT, POLICY_LIMIT, decode, read_bytes, shown
 from egress_compiler.load.json_text import parse_json
 from egress_compiler.load.yaml_text import parse_yaml
@@ -179,7 +179,7 @@ class Located:
     origin: Origin
 
 
-def load_objects(path: Path, found: Collector) -> tuple[Located, ...]:
+def load_objects(path: FilePath, found: Collector) -> tuple[Located, ...]:
     """The objects of a file whose kind matters; what is wrong with the file is reported."""
     content = read_bytes(path, found, CLUSTER_LIMIT)
     if content is None:
@@ -295,8 +295,15 @@ _TYPES = {
 }
 
 
-def _report_object(problem: str, origin: Origin, found: Collector) -> None:
-    """msgspec's message, which ends in the value's path, in our words."""
+class WrongType(NamedTuple):
+    """msgspec's complaint in our words; ``steps`` lead to the value."""
+
+    message: str
+    steps: Path
+
+
+def wrong_type(problem: str) -> WrongType:
+    """What ``problem``, which ends in the value's path, says."""
     message, _, path = problem.partition(" - at `$")
     steps = tuple(int(index) if index else key for key, index in _STEP.findall(path))
     types = re.fullmatch(r"Expected `(\w+)[^`]*`, got `(\w+)[^`]*`", message)
@@ -305,8 +312,13 @@ def _report_object(problem: str, origin: Origin, found: Collector) -> None:
         # msgspec does not say which entry of a mapping it is.
         message = f"must {'have values that are' if path.endswith('[...]`') else 'be'} {wanted_type}, not {given}"
     name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    return WrongType(f"{name or 'the object'} {message}", steps)
+
+
+def _report_object(problem: str, origin: Origin, found: Collector) -> None:
+    wrong = wrong_type(problem)
     hint = "no API server writes this: export the cluster again with 'kubectl get ... -o json'"
-    found.error("bad-cluster-object", f"{name or 'the object'} {message}", origin.at(*steps), hint=hint)
+    found.error("bad-cluster-object", wrong.message, origin.at(*wrong.steps), hint=hint)
 
 
 def _report_syntax(file: _JsonFile, start: int, problem: str, found: Collector) -> None:

@@ -31,7 +31,9 @@ def load_settings(path: Path | None, found: Collector) -> Settings:
     source = read_source(path, found)
     documents = parse_yaml(source, found) if source is not None else ()
     for other in documents[1:]:
-        found.error("two-documents", "a settings file has one document", other.at(), hint="join them into one")
+        found.error(
+            "two-documents", "this is a second document, and a settings file has one", other.at(), hint="join them"
+        )
     settings = _settings(check_shape(documents[0], "settings", found), found) if documents else Settings()
     if found.errors > errors:
         found.missing("settings")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,12 @@ import msgspec
 from egress_compiler.diagnostics import Collector, quoted
 from egress_compiler.document import Document
 from egress_compiler.load.files import find_files, read_source
+from egress_compiler.load.objects import wrong_type
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock
 from egress_compiler.net import AddressError, format_address, parse_address
 
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
-_STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
 
 
 class _Metadata(msgspec.Struct):
@@ -79,12 +78,13 @@ def load_statuses(paths: Iterable[Path], found: Collector) -> Lock:
         source = read_source(path, found)
         if source is None:
             continue
-        documents = parse_yaml(source, found)
+        errors, documents = found.errors, parse_yaml(source, found)
         before = len(gathered.policies) + len(gathered.eips)
         for document in documents:
             for item in _items(document):
                 _gather(item, gathered, found)
-        if documents and before == len(gathered.policies) + len(gathered.eips):
+        nothing = before == len(gathered.policies) + len(gathered.eips)
+        if documents and nothing and found.errors == errors:
             found.error(
                 "no-status",
                 "no egress policy in this file has a status",
@@ -111,9 +111,8 @@ def _gather(document: Document, into: _Gathered, found: Collector) -> None:
     try:
         item = msgspec.convert({key: value for key, value in data.items() if value is not None}, _Object)
     except msgspec.ValidationError as problem:
-        message, _, path = str(problem).partition(" - at `$")
-        steps = tuple(int(index) if index else key for key, index in _STEP.findall(path))
-        found.error("bad-status", message.replace("`", "'"), document.at(*steps))
+        wrong = wrong_type(str(problem))
+        found.error("bad-status", wrong.message, document.at(*wrong.steps))
         return
     if item.kind == "EgressGateway":
         _gateway(item, document, into, found)

@@ -94,6 +94,17 @@ _SYNTAX_HINTS = {
 }
 
 
+_SYNTAX_CONTEXTS = {
+    "while parsing a flow sequence": "the list in brackets begins here",
+    "while parsing a flow mapping": "the mapping in braces begins here",
+    "while parsing a block collection": "the list begins here",
+    "while parsing a block mapping": "the mapping begins here",
+    "while scanning a simple key": "the key begins here",
+    "while scanning a quoted scalar": "the quote opens here",
+    "while scanning a block scalar": "the text begins here",
+}
+
+
 def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector) -> None:
     found.missing("documents")
     language = "JSON" if source.text.lstrip()[:1] in ("{", "[") else "YAML"
@@ -114,7 +125,8 @@ def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector
     related: tuple[Related, ...] = ()
     if problem.context and problem.context_mark and problem.context_mark.line != where.line - 1:
         start = Position(source, problem.context_mark.line + 1, problem.context_mark.column + 1)
-        related = (Related(str(problem.context), start),)
+        context = str(problem.context)
+        related = (Related(_SYNTAX_CONTEXTS.get(context, context), start),)
     hint = _SYNTAX_HINTS.get(what, "")
     if language == "JSON" and not "\n".join(source.text.split("\n")[where.line - 1 :])[where.column - 1 :].strip():
         what, hint = "it ends too early", "the file is cut off: take back what was there"
@@ -234,7 +246,7 @@ class _Builder:
             if merged:
                 # What it would have merged in is missing now: nothing more is said about this mapping.
                 self._found.error(
-                    "yaml-merge", "merge keys have no meaning here", self._at(marks), hint="write the fields out"
+                    "yaml-merge", "merge keys are not supported", self._at(marks), hint="write the fields out"
                 )
                 self._faults.add(tuple(path[:-1]))
                 continue

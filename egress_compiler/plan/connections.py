@@ -17,7 +17,7 @@ def open_connections(before: Answer, after: Answer, node: str, now: Side) -> Con
     """Of a pod on ``node``, opened under ``before``, once ``now`` is applied."""
     if before.outcome == "direct":
         ends = "until they close" if after.governed else "until they close; new ones are refused"
-        return Connections("kept", f"go on past the gateways, with the address that they have, {ends}")
+        return Connections("kept", f"go on through no gateway, with the address that they have, {ends}")
     if before.outcome == "blocked" or node not in now.nodes:
         return NONE
     slot = next((slot for slot in now.nodes[node].slots if slot.number == before.slot), None)

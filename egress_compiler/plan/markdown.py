@@ -37,7 +37,7 @@ def as_markdown(plan: Plan, limit: int = MARKDOWN_LIMIT) -> str:
     """The plan in at most ``limit`` characters (4,000 or more); what does not fit is counted, not hidden."""
     lines = [MARKER, "### Egress plan", "", _escaped(words.summary(plan))]
     if plan.disruptive:
-        lines += ["", "**Disruptive: somebody who leaves with an EIP today loses it, or open connections.**"]
+        lines += ["", f"**{words.DISRUPTIVE}**"]
     text = "\n".join(lines) + "\n"
     sections = [section for section in _sections(plan) if section.total]
     for position, section in enumerate(sections):

@@ -29,7 +29,7 @@ def as_text(plan: Plan) -> str:
             lines += ["", title, *content]
     lines += ["", words.summary(plan)]
     if plan.disruptive:
-        lines.append("Disruptive: somebody who leaves with an EIP today loses it, or open connections.")
+        lines.append(words.DISRUPTIVE)
     return "\n".join(words.on_one_line(line) for line in lines)
 
 

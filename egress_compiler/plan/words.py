@@ -17,6 +17,7 @@ from egress_compiler.plan.model import (
     Sources,
 )
 
+DISRUPTIVE = "Disruptive: somebody gets another address, loses the one they have, or loses open connections."
 SUBNETS = "sources that no other policy names, in "
 SIGNS = {"create": "+", "modify": "~", "delete": "-"}
 

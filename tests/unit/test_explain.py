@@ -49,7 +49,7 @@ def test_json_has_the_same_answer() -> None:
     (way,) = told["ways"]
     assert (way["outcome"], way["addresses"], way["policy"]) == ("eip", ["10.6.1.63"], "EgressPolicy pay/partner")
     reasons = {policy["name"]: policy["reasons"] for policy in told["policies"]}
-    assert reasons["bank"] == ["podSelector: the pod has no label 'version', and must have 'v2'"]
+    assert reasons["bank"] == ["podSelector: the pod has no label 'version'; 'v2' is wanted"]
     assert [policy["name"] for policy in told["policies"]] == ["bank", "partner", "pci", "rest"]
     told = json.loads(run("--eip", "10.6.1.63", "--format", "json").stdout)
     assert [user["owner"] for user in told["users"]] == ["pay/api-1"]

@@ -103,7 +103,7 @@ def test_a_new_policy_leaves_open_connections_alone(cluster: Cluster) -> None:
     before = cluster.compiled(policy("api", "10.6.1.61", API))
     flow = only_flow(before, cluster.compiled(policy("api", "10.6.1.61", API), policy("web", "10.6.1.62")))
     assert (flow.kind, flow.connections.fate, flow.disruptive) == ("gains", "kept", False)
-    assert flow.connections.reason == "go on past the gateways, with the address that they have, until they close"
+    assert flow.connections.reason == "go on through no gateway, with the address that they have, until they close"
 
 
 def test_another_eip_keeps_open_connections_while_the_old_one_stays_in_its_slot(cluster: Cluster) -> None:
