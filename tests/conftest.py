@@ -4,8 +4,12 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
+
+# As where the wheel is installed, which has the collection beside the compiler: inventories may be of its plugin.
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(Path(__file__).resolve().parents[1] / "collections")
 
 # Programs that the lab runs; the packages that bring them are in .ci/bootstrap.sh.
 LAB_PROGRAMS = ("bridge", "conntrack", "conntrackd", "ip", "iptables", "keepalived", "nft", "ssh", "sshd", "sysctl")

@@ -175,7 +175,7 @@ def batches(repository: Path, *arguments: str) -> list[list[str]]:
     """The batches of both plays of apply, in their order: its own plays, with a task that only names them."""
     plays = yaml.safe_load((ROOT / "collections/ansible_collections/egress/gateway/playbooks/apply.yml").read_text())
     tell = [{"ansible.builtin.debug": {"msg": "batch {{ ansible_play_batch | join(' ') }}"}, "run_once": True}]
-    plays = [{**play, "become": False, "tasks": tell} for play in plays if "hosts" in play]
+    plays = [{**play, "become": False, "tasks": tell} for play in plays if "serial" in play]
     (repository / "plays.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
     done = ansible("ansible-playbook", "-i", str(repository / "egress.yml"), str(repository / "plays.yml"), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr

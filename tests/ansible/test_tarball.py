@@ -47,6 +47,7 @@ class Controller:
             env={
                 "PATH": f"{self.programs}:/usr/bin:/bin:/usr/sbin:/sbin",
                 "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+                "ANSIBLE_COLLECTIONS_PATH": str(self.directory.parent / "collections"),
                 "ANSIBLE_HOME": str(self.directory.parent / "ansible-home"),
                 "ANSIBLE_NOCOLOR": "1",
                 "PYTHONPATH": "",
@@ -75,6 +76,7 @@ def build(directory: Path) -> Path:
     """A virtual environment with the wheel and this one's third-party packages, and the collection; its programs."""
     tools = Path(sys.executable).parent
     environment = {**os.environ, "ANSIBLE_HOME": str(directory / "ansible-home")}
+    del environment["ANSIBLE_COLLECTIONS_PATH"]  # or what is to be installed is found there
 
     def run(*command: str | Path, cwd: Path = ROOT) -> None:
         words = [str(word) for word in command]
@@ -109,7 +111,7 @@ def controller(lab: Lab, tmp_path: Path) -> Iterator[Controller]:
     for name in ("cluster.json", "settings.yaml"):
         shutil.copy(EXAMPLE / name, directory)
     shutil.copy(EXAMPLE / "egress.lock.json", directory / "lock.json")
-    (directory / "ansible.cfg").write_text("[defaults]\ncollections_path = ../collections\n", encoding="utf-8")
+    (directory / "ansible.cfg").write_text("[ssh_connection]\npipelining = true\n", encoding="utf-8")
     (directory / "nodes.yml").write_text(INVENTORY, encoding="utf-8")
     variables = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))["all"]["vars"]
     (directory / "group_vars/all.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
@@ -131,6 +133,8 @@ def test_from_the_tarball_to_the_nodes_and_away(controller: Controller) -> None:
 
     where = controller.run("python", "-c", "import egress_compiler; print(egress_compiler.__file__)")
     assert where.startswith(str(controller.programs.parent)), "not the source tree"
+    found = json.loads(controller.run("ansible-doc", "--json", "egress.gateway.apply"))
+    assert found["egress.gateway.apply"]["doc"]["filename"].startswith(str(directory.parent / "collections"))
     controller.playbook("facts")
     assert (directory / "host_vars/worker1/egress.yml").exists()
     controller.compile()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "gitops"
 INPUTS = (
     "--policies policies --cluster cluster.json --settings settings.yaml "
-    "--inventory inventory/hosts.yml --lock egress.lock.json"
+    "--inventory inventory/nodes.yml --lock egress.lock.json"
 )
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -49,6 +49,7 @@ class Runner:
         self.environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
             "HOME": str(directory),
             "RUNNER_TEMP": str(self.temp),
             "GITHUB_STEP_SUMMARY": str(self.temp / "summary.md"),
