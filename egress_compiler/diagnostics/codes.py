@@ -56,7 +56,7 @@ yaml-alias (error): An alias without an anchor, or too many values by aliases
 yaml-tag (error): A YAML tag
     Tags such as !!str or !include have no meaning here.
 yaml-key (error): A key that is not plain text
-    A list or mapping as a key, or a word that YAML reads as true, false or null.
+    A list or mapping as a key, a word that YAML reads as true, false or null, or a space that is none.
 yaml-merge (error): A merge key
     << is no part of YAML 1.2, and Kubernetes tools disagree about it.
 yaml-number (error): A number that YAML versions read differently

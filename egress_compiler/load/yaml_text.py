@@ -36,6 +36,7 @@ _MAYBE_NUMBER = frozenset("+-.0123456789")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 """Control characters, line ends that editors do not count, byte order marks inside the text."""
 
+_ODD_INDENT = re.compile("[ \t]*[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]")
 _CONFLICT = re.compile(r"^<{7} .*$", re.MULTILINE)
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -90,6 +91,8 @@ _SYNTAX_HINTS = {
     "did not find expected '-' indicator": "check the indentation: every item of a list starts with '-' in one column",
     "did not find expected <document start>": "separate two documents with a line '---'",
     "did not find expected ',' or ']'": "the list in brackets is not closed, or lacks a comma",
+    "found unexpected ':'": "put values with ':' in quotes, such as IPv6 addresses in brackets",
+    "did not find expected alphabetic or numeric character": "put values that start with * or & in quotes",
     "did not find expected ',' or '}'": "the mapping in braces is not closed, or lacks a comma",
 }
 
@@ -133,7 +136,12 @@ def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector
     message = f"this is not {language}: {what}"
     if "\t" in source.line(where.line)[: where.column]:
         hint = "indent with spaces, not with tabs"
+    if any(_ODD_INDENT.match(source.line(number)) for number in (where.line - 1, where.line)):
+        hint = "indent with spaces: there are characters that only look like spaces"
     found.error("yaml-syntax", message, where, hint=hint, related=related)
+
+
+_BEGINS_AN_OBJECT = frozenset({"apiVersion", "kind", "metadata"})
 
 
 class _Refused(Exception):
@@ -237,11 +245,8 @@ class _Builder:
             marks = (_mark(event.start_mark), _mark(event.end_mark))
             path[-1] = name
             merged = name == "<<" and not event.style
-            if name in entries and not merged:
-                first = Related("first defined here", self._at(spots[name].key))
-                message = f"the key {quoted(name)} stands twice in one mapping"
-                self._found.error("duplicate-key", message, self._at(marks), hint="keep one of them", related=(first,))
-                self._faults.add(tuple(path))
+            if name in entries and not merged and () not in self._faults:
+                self._refuse_duplicate(name, marks, spots[name].key)
             data, spot = self._value(next(events), events, marks)
             if merged:
                 # What it would have merged in is missing now: nothing more is said about this mapping.
@@ -255,15 +260,28 @@ class _Builder:
         path.pop()
         return entries, Spot(start, _mark(event.end_mark), key, spots)
 
+    def _refuse_duplicate(self, name: str, marks: tuple[Mark, Mark], before: tuple[Mark, Mark] | None) -> None:
+        second_object = len(self._path) == 1 and name in _BEGINS_AN_OBJECT
+        # Of two objects that were not separated every key stands twice; saying it once is enough.
+        self._faults.add(() if second_object else tuple(self._path))
+        hint = "if a second object begins here, put a line '---' before it" if second_object else "keep one of them"
+        message = f"the key {quoted(name)} stands twice in one mapping"
+        first = Related("first defined here", self._at(before))
+        self._found.error("duplicate-key", message, self._at(marks), hint=hint, related=(first,))
+        if second_object:
+            self._found.missing("documents")
+
     def _key(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            self._stop(
-                "yaml-key",
-                "a key must be a plain string",
-                event,
-                "does a value start with {, [, * or &? Put it in quotes",
-            )
+            template = "{{" in self._source.line(event.start_mark.line + 1)
+            hint = "does a value start with {, [, * or &? Put it in quotes"
+            hint = "is this a template, of Helm for example? Render it first" if template else hint
+            self._stop("yaml-key", "a key must be a plain string", event, hint)
         name: str = event.value
+        if name[:1].isspace() and not event.style:
+            message = "this key begins with a character that only looks like a space"
+            self._found.error("yaml-key", message, self._position(event), hint="indent with spaces")
+            self._faults.add(tuple(self._path[:-1]))
         if name in _WORDS and not event.style:
             hint = f'put it in quotes: "{name}"' if name else "write the key before the colon"
             self._found.error(
