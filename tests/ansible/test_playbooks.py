@@ -75,6 +75,19 @@ def test_a_failing_gateway_keeps_the_rest_as_it_is(lab: Lab, bundle_dir: Path) -
         assert before[node].diff(lab.snapshot_node(node)) == ""
 
 
+def test_a_failing_worker_keeps_the_next_batch_as_it_is(lab: Lab, bundle_dir: Path) -> None:
+    before = {node: lab.snapshot_node(node) for node in NODES}
+    lab.exec("worker1", ["sh", "-ec", "mkdir /etc/egress-gateway; mount -t tmpfs -o ro none /etc/egress-gateway"])
+    given = ["-e", f"egress_bundle={bundle_dir}", "-e", "egress_worker_batch=1"]
+    done = playbook(lab, "apply", *given, check=False)
+    lab.exec("worker1", ["sh", "-ec", "umount /etc/egress-gateway; rmdir /etc/egress-gateway"])
+    assert done.returncode != 0
+    assert changed_in_order(done.stdout) == ["gw1", "gw2"]
+    for node in ("worker1", "worker2"):
+        assert before[node].diff(lab.snapshot_node(node)) == ""
+    playbook(lab, "absent")
+
+
 def test_errors_of_the_input_are_told_all_at_once(lab: Lab, tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
@@ -109,7 +122,10 @@ def test_facts_feed_the_inventory(lab: Lab, tmp_path: Path) -> None:
     found = {
         path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*/egress.yml")
     }
-    assert found == {node: {"egress_interface": "eth0", "egress_mtu": 1500} for node in NODES}
+    subnets = ["10.6.1.0/24", "fd00:10:6:1::/64"]
+    told = {"egress_interface": "eth0", "egress_mtu": 1500, "egress_uplink_cidrs": subnets}
+    assert found == dict.fromkeys(NODES, told)
+    assert "changed=1" not in playbook(lab, "facts", "-e", f"egress_host_vars={tmp_path}").stdout
 
 
 def test_info_of_a_node(lab: Lab) -> None:
@@ -118,6 +134,8 @@ def test_info_of_a_node(lab: Lab) -> None:
     uplink = next(i for i in info["interfaces"] if i["name"] == info["default_interface"])
     assert "10.6.1.11/24" in uplink["addresses"]
     assert info["missing_tools"] == []
+    other = Node(lab, "gw1").module("info", address="127.0.0.1")["egress_info"]
+    assert (info["uplink"]["interface"], other["uplink"]["interface"]) == ("eth0", "lo")
     assert re.match(r"\d+\.\d+", info["versions"]["nftables"])
     assert done["ansible_facts"] == {"egress_info": info}
 

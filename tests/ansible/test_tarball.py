@@ -76,7 +76,6 @@ def build(directory: Path) -> Path:
     """A virtual environment with the wheel and this one's third-party packages, and the collection; its programs."""
     tools = Path(sys.executable).parent
     environment = {**os.environ, "ANSIBLE_HOME": str(directory / "ansible-home")}
-    del environment["ANSIBLE_COLLECTIONS_PATH"]  # or what is to be installed is found there
 
     def run(*command: str | Path, cwd: Path = ROOT) -> None:
         words = [str(word) for word in command]
@@ -87,8 +86,8 @@ def build(directory: Path) -> Path:
     collection = COLLECTIONS / "ansible_collections/egress/gateway"
     run(tools / "ansible-galaxy", "collection", "build", "--output-path", directory, cwd=collection)
     (tarball,) = directory.glob("*.tar.gz")
-    install = ["collection", "install", str(tarball), "-p", str(directory / "collections"), "--offline"]
-    run(tools / "ansible-galaxy", *install, cwd=directory)  # where no ansible.cfg leads to the source tree
+    install = ["collection", "install", str(tarball), "-p", str(directory / "collections"), "--offline", "--force"]
+    run(tools / "ansible-galaxy", *install)
     run(sys.executable, "-m", "venv", "--without-pip", directory / "venv")
     (packages,) = (directory / "venv/lib").glob("python*/site-packages")
     # No .pth file of the directory named here is read, so the editable install of the source tree is not found.

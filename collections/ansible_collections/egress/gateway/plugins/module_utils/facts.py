@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,11 +26,17 @@ REQUIRED = ("ip", "bridge", "nft", "unshare")
 OF_GATEWAYS = ("keepalived", "conntrack", "conntrackd")
 
 
-def node_info() -> dict[str, Any]:
-    """NodeError when not even ``ip`` can be asked."""
+def node_info(address: str | None = None) -> dict[str, Any]:
+    """NodeError when not even ``ip`` can be asked. ``address`` is one of the node, which tells the uplink."""
     device = _default_device()
     links = Kernel().links()
+    uplink = next((name for name, link in sorted(links.items()) if address in _locals(link)), device)
     return {
+        "uplink": {
+            "interface": uplink,
+            "mtu": int(links[uplink]["mtu"]) if uplink in links else None,
+            "cidrs": _subnets(links.get(uplink, {})),
+        },
         "interfaces": [_interface(name, link) for name, link in sorted(links.items())],
         "default_interface": device,
         "default_mtu": int(links[device]["mtu"]) if device in links else None,
@@ -70,6 +77,20 @@ def _interface(name: str, link: Mapping[str, Any]) -> dict[str, Any]:
             if a.get("scope") == "global" and "local" in a
         ],
     }
+
+
+def _locals(link: Mapping[str, Any]) -> set[str]:
+    return {a["local"] for a in link.get("addr_info", ()) if "local" in a}
+
+
+def _subnets(link: Mapping[str, Any]) -> list[str]:
+    """Of a device's global addresses; an address without a subnet, such as an EIP, has none."""
+    found = {
+        ipaddress.ip_interface("%s/%s" % (a["local"], a["prefixlen"])).network
+        for a in link.get("addr_info", ())
+        if a.get("scope") == "global" and "local" in a
+    }
+    return [str(n) for n in sorted(found, key=lambda n: (n.version, str(n))) if n.prefixlen < n.max_prefixlen]
 
 
 def _version(argv: Sequence[str]) -> str | None:

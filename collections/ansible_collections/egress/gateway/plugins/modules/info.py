@@ -12,6 +12,12 @@ short_description: Tell what the egress compiler has to know about a node
 version_added: "0.1.0"
 description:
   - Reads interfaces, addresses, MTUs and versions. Changes nothing and needs no root.
+options:
+  address:
+    description:
+      - An address of the node, such as its InternalIP in Kubernetes. The device that has it is the uplink.
+      - Without it, and where no device has it, the uplink is the device of the default route.
+    type: str
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.facts
@@ -32,9 +38,14 @@ EXAMPLES = r"""
 - name: Read the node's interfaces
   egress.gateway.info:
 
-- name: Show the device of the default route
+- name: Show the device that the tunnel will run over
+  egress.gateway.info:
+    address: "{{ ansible_host }}"
+  register: node
+
+- name: Say when it is another than that of the default route
   ansible.builtin.debug:
-    msg: "{{ ansible_facts.egress_info.default_interface }}"
+    msg: "{{ node.egress_info.uplink.interface }}, not {{ node.egress_info.default_interface }}"
 """
 
 RETURN = r"""
@@ -43,6 +54,9 @@ egress_info:
   returned: success
   type: dict
   contains:
+    uplink:
+      description: The uplink's C(interface), its C(mtu), and the C(cidrs) that it is in.
+      type: dict
     interfaces:
       description: Every device with its C(name), C(mtu), C(state), C(mac) and global C(addresses) with prefix length.
       type: list
@@ -76,9 +90,9 @@ from ansible_collections.egress.gateway.plugins.module_utils.facts import node_i
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"address": {"type": "str"}}, supports_check_mode=True)
     try:
-        found = node_info()
+        found = node_info(module.params["address"])
     except NodeError as error:
         module.fail_json(msg=str(error), failed_command=error.failed_command)
         return
