@@ -10,7 +10,7 @@ import click
 
 from egress_compiler import bundle
 from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
-from egress_compiler.diagnostics import Collector, InvalidInput, counted, in_order, refuse_open_warnings
+from egress_compiler.diagnostics import Collector, InvalidInput, counted, in_order, printable, refuse_open_warnings
 from egress_compiler.load import load_documents
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 from egress_compiler.validate import validate_policies
@@ -143,8 +143,9 @@ def _summary(compilation: Compilation, changed: tuple[bundle.FileChange, ...], o
     lines = [f"  {_sign(change)} {change.path}" for change in changed[:20]] if check else []
     more = [f"  ... and {len(changed) - 20} more"] if check and len(changed) > 20 else []
     verb = "would change" if check else "changed"
-    count = f"{len(compilation.resolved.policies)} policies, {len(compilation.plans)} nodes"
-    head = f"{out}: {count}; {len(changed) or 'no'} file{'' if len(changed) == 1 else 's'} {verb}."
+    policies = counted(len(compilation.resolved.policies), "policy", "policies")
+    files = counted(len(changed), "file") if changed else "no files"
+    head = f"{printable(str(out))}: {policies}, {counted(len(compilation.plans), 'node')}; {files} {verb}."
     return "\n".join([head, *lines, *more])
 
 

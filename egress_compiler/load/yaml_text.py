@@ -65,7 +65,9 @@ def parse_yaml(source: SourceFile, found: Collector) -> tuple[Document, ...]:
                 if document is not None:
                     documents.append(document)
     except yaml.YAMLError as problem:
-        _report_syntax(source, problem, found)
+        found.missing("documents")
+        if not builder.odd_space:
+            _report_syntax(source, problem, found)
     except _Refused:
         pass
     return tuple(documents)
@@ -109,7 +111,6 @@ _SYNTAX_CONTEXTS = {
 
 
 def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector) -> None:
-    found.missing("documents")
     language = "JSON" if source.text.lstrip()[:1] in ("{", "[") else "YAML"
     if not isinstance(problem, yaml.MarkedYAMLError):
         found.error("yaml-syntax", f"this is not {language}", Position(source, 1, 1))
@@ -159,6 +160,8 @@ class _Builder:
         self._path: list[str | int] = []
         self._aliased = 0
         self._count = 0
+        self.odd_space = False
+        """Whether a key was refused for its indentation, which breaks what comes after it."""
 
     def document(self, events: Iterator[Any]) -> Document | None:
         self._anchors, self._faults, self._aliased = {}, set(), 0
@@ -281,6 +284,7 @@ class _Builder:
         if name[:1].isspace() and not event.style:
             message = "this key begins with a character that only looks like a space"
             self._found.error("yaml-key", message, self._position(event), hint="indent with spaces")
+            self.odd_space = True
             self._faults.add(tuple(self._path[:-1]))
         if name in _WORDS and not event.style:
             hint = f'put it in quotes: "{name}"' if name else "write the key before the colon"
