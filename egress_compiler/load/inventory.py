@@ -77,7 +77,7 @@ def _uplink(
 
     def wrong(variable: str, value: object, what: str, hint: str = "") -> None:
         message = f"{variable} of host {quoted(host)} is {quoted(str(value))}; it must be {what}"
-        found.error("inventory", message, _place(value, top), hint=hint)
+        found.error("inventory", message, _place(value, top) or _only_place(variable, top), hint=hint)
 
     name = variables.get(NODE_VARIABLE, host)
     if not isinstance(name, str) or not is_subdomain(name):
@@ -161,6 +161,17 @@ def _place(value: object, top: Path) -> Position | None:
     directory = top if top.is_dir() else top.parent
     file = Path(os.path.relpath(origin.path, directory.resolve()))
     return _in_file(directory / file, origin.line_num, origin.col_num or 1)
+
+
+def _only_place(variable: str, top: Path) -> Position | None:
+    """Where the inventory file sets ``variable``, if once: ansible-core keeps no place of true, false and null."""
+    content = b"" if top.is_dir() else read_bytes(top, Collector(), POLICY_LIMIT) or b""
+    text = content.decode("utf-8", "replace")
+    places = [match.end() for match in re.finditer(rf"(?<!\w){variable}[ \t]*[:=][ \t]*", text)]
+    if len(places) != 1:
+        return None
+    before = text[: places[0]]
+    return _in_file(top, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _place_in(message: str, path: Path) -> Position | None:

@@ -1,11 +1,18 @@
 """Small numbers, EIPs and placement: tables of the primitives."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import yaml
 
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give
 from egress_compiler.allocate.placement import Unit, place_units
+from egress_compiler.diagnostics import InvalidInput
+from egress_compiler.pipeline import Inputs, compile_bundle
+from tests.properties.strategies import document
+
+CLUSTER = Path(__file__).parents[1] / "errors" / "shared" / "cluster.yaml"
 
 
 def test_numbers_stay_and_new_keys_get_the_lowest_free() -> None:
@@ -19,6 +26,27 @@ def test_a_number_out_of_range_or_taken_twice_is_given_anew() -> None:
 def test_numbers_run_out() -> None:
     with pytest.raises(Exhausted):
         keep_or_give(["a", "b", "c"], {}, 1, 2)
+
+
+def test_where_no_vrid_is_left_the_gateway_that_lacks_one_is_named(tmp_path: Path) -> None:
+    selector = {"selector": {"matchLabels": {"egress": "true"}}}
+    gateways = [
+        document("EgressGateway", f"g{n:03}", {"ippools": {"ipv4": [f"10.6.2.{n}"]}, "nodeSelector": selector})
+        for n in range(256)
+    ]
+    source = {"podSubnet": ["10.244.3.0/24"]}
+    policies = [
+        document("EgressPolicy", f"p{n:03}", {"egressGatewayName": f"g{n:03}", "appliedTo": source}, "shop")
+        for n in range(256)
+    ]
+    file = tmp_path / "policies.yaml"
+    file.write_text("---\n".join(yaml.safe_dump(item) for item in [*gateways, *policies]))
+    with pytest.raises(InvalidInput) as caught:
+        compile_bundle(Inputs((file,), (CLUSTER,)))
+    (found,) = [d for d in caught.value.diagnostics if d.severity == "error"]
+    assert found.message == "no VRID on the gateways' segment is left: 256 needed, 255 possible"
+    assert found.position is not None
+    assert found.position.source.line(found.position.line) == "  name: g255"
 
 
 def units(*weights: int) -> list[Unit]:

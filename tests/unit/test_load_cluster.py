@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from egress_compiler.diagnostics import Collector
 from egress_compiler.load import load_cluster
 from egress_compiler.model.cluster import Cluster
+from egress_compiler.net import format_address
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "cluster.json"
 
@@ -63,6 +65,67 @@ def test_only_living_pods_with_addresses_of_their_own_count() -> None:
     assert [pod.name for pod in cluster.pods] == ["mock-app-7c9d5f6b8-x2x7p", "visitor-6764bb48cc-29vq9"]
     assert [pod.name for pod in cluster.host_network_pods] == ["kube-proxy-5lm7q"]
     assert found.found == ()
+
+
+def pod(name: str, namespace: str = "a", **spec: Any) -> dict[str, Any]:
+    status = {"phase": "Running", "podIPs": [{"ip": "10.1.0.9"}]}
+    return {"kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status}
+
+
+def test_names_of_namespaces_and_nodes_in_other_objects(tmp_path: Path) -> None:
+    service = {"kind": "Service", "metadata": {"name": "s", "namespace": "a.b"}, "spec": {"clusterIP": "10.2.0.1"}}
+    _, found = load([node("n1"), pod("p", "A"), pod("q", nodeName="n1;reboot"), service], tmp_path)
+    assert [line.partition(": ")[2] for line in found] == [
+        "'A' is not possible as the namespace of a Pod [bad-name]",
+        "'n1;reboot' is not possible as the name of a Node [bad-name]",
+        "'a.b' is not possible as the namespace of a Service [bad-name]",
+    ]
+
+
+def test_every_address_of_a_service_counts_inside_or_outside(tmp_path: Path) -> None:
+    spec = {"clusterIP": "10.2.0.1", "clusterIPs": ["10.2.0.1", "fd00:2::1"], "externalIPs": ["192.0.2.7"]}
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}, {"hostname": "lb.example"}]}}
+    service = {"kind": "Service", "metadata": {"name": "s"}, "spec": spec, "status": status}
+    old = {"kind": "Service", "metadata": {"name": "old", "namespace": "a"}, "spec": {"clusterIP": "10.2.0.2"}}
+    headless = {"kind": "Service", "metadata": {"name": "h", "namespace": "a"}, "spec": {"clusterIP": "None"}}
+    cluster, found = load([node("n1"), service, old, headless], tmp_path)
+    assert found == []
+    assert {format_address(*a): name for a, name in cluster.service_addresses.items()} == {
+        "10.2.0.1": "default/s",
+        "10.2.0.2": "a/old",
+        "fd00:2::1": "default/s",
+    }
+    assert {format_address(*a) for a in cluster.external_addresses} == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_an_address_that_two_have_names_both(tmp_path: Path) -> None:
+    _, found = load([node("n1"), pod("p"), pod("q")], tmp_path)
+    assert [line.partition(": ")[2] for line in found] == [
+        "10.1.0.9 is the address of pod a/p and of pod a/q [address-twice]"
+    ]
+
+
+def test_lists_in_lists_yaml_and_json_one_after_the_other_mean_the_same(tmp_path: Path) -> None:
+    items = [node("n1"), pod("p", nodeName="n1")]
+    without_kind = {key: value for key, value in items[0].items() if key != "kind"}
+    forms = {
+        "list.json": json.dumps({"kind": "List", "items": items}),
+        "typed.json": json.dumps({"kind": "NodeList", "apiVersion": "v1", "items": [without_kind]})
+        + "\n"
+        + json.dumps(items[1], indent=2),
+        "nested.yaml": yaml.safe_dump({"kind": "List", "items": [{"kind": "List", "items": items}]}),
+        "documents.yaml": yaml.safe_dump_all(items),
+        "bom.json": "\ufeff" + json.dumps({"kind": "List", "items": items}),
+        "windows.yaml": yaml.safe_dump_all(items).replace("\n", "\r\n"),
+    }
+    clusters = []
+    for name, text in forms.items():
+        (tmp_path / name).write_bytes(text.encode())
+        found = Collector()
+        clusters.append(load_cluster([tmp_path / name], found))
+        assert (name, found.found) == (name, ())
+    assert all(cluster == clusters[0] for cluster in clusters)
+    assert len(clusters[0].nodes) == len(clusters[0].pods) == 1
 
 
 def test_the_same_object_twice_names_both_places(tmp_path: Path) -> None:
