@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,39 @@ def test_from_a_network_namespace(lab: Lab) -> None:
     arguments = {"targets": targets(lab.topology.outside.far4[0]), "namespace": namespace}
     done = _on_this_machine(arguments)
     assert {result["seen"] for result in done["results"]} == {"10.6.1.21"}, "the CNI masquerades"
+
+
+KUBECTL = """\
+#!/bin/sh
+# As kubectl exec: the pod after the options, its command after --; programs that the container has not end with 127.
+for word; do shift; case $word in --) break ;; --namespace=*) space=${word#*=} ;; -*|exec) ;; *) pod=$word ;; esac; done
+[ "$space/$pod" = "@POD@" ] || { echo "Error from server (NotFound): pods \\"$pod\\" not found" >&2; exit 1; }
+case " @PROGRAMS@ " in *" $1 "*) exec ip netns exec @NETNS@ "$@" ;; esac
+echo "exec: \\"$1\\": executable file not found in \\$PATH" >&2
+exit 127
+"""
+
+
+@pytest.mark.parametrize(("programs", "protocols"), [("python3", set(PORTS)), ("curl", {"http"}), ("", set())])
+def test_from_a_pod_through_kubectl(lab: Lab, tmp_path: Path, programs: str, protocols: set[str]) -> None:
+    if programs == "curl" and shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    pod = next(pod for pod in lab.topology.pods if pod.node == "worker1")
+    netns = lab.command(pod.host, ["true"])[3]
+    script = KUBECTL.replace("@POD@", pod.host).replace("@NETNS@", netns).replace("@PROGRAMS@", programs)
+    (tmp_path / "kubectl").write_text(script, encoding="utf-8")
+    (tmp_path / "kubectl").chmod(0o755)
+    names = {"namespace": pod.namespace, "name": pod.name, "kubectl": str(tmp_path / "kubectl")}
+    arguments = {"targets": targets(lab.topology.outside.far4[0]), "pod": names, "timeout": 3}
+    done = _on_this_machine(arguments)
+    assert not done.get("failed"), done["msg"]
+    assert {r["protocol"]: r["seen"] for r in done["results"] if r["seen"]} == dict.fromkeys(protocols, "10.6.1.21")
+    assert all("the container has n" in r["error"] for r in done["results"] if not r["seen"])
+
+    missing = _on_this_machine(arguments | {"pod": names | {"name": "gone"}})
+    assert missing["msg"] == f'pod {pod.namespace}/gone: Error from server (NotFound): pods "gone" not found'
+    hostile = _on_this_machine(arguments | {"pod": names | {"name": "--help"}})
+    assert hostile["msg"] == "'--help' is no name of a pod, a namespace or a container"
 
 
 def test_a_namespace_that_does_not_exist(lab: Lab) -> None:

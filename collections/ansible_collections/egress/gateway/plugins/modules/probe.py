@@ -38,6 +38,34 @@ options:
       - Network namespace to ask from, by its name in C(ip netns). Needs root.
       - Without it the host itself asks.
     type: str
+  pod:
+    description:
+      - Pod to ask from, through C(kubectl exec). The task runs where kubectl does, on the controller as a rule.
+      - The container needs C(python3). With C(curl) or C(wget) alone it can ask over V(http), and nothing else.
+      - Excludes O(namespace).
+    type: dict
+    suboptions:
+      name:
+        description: Name of the pod.
+        type: str
+        required: true
+      namespace:
+        description: Namespace of the pod in Kubernetes.
+        type: str
+        default: default
+      container:
+        description: Container of the pod. The default is kubectl's.
+        type: str
+      context:
+        description: Context of the kubeconfig. The default is the current one.
+        type: str
+      kubeconfig:
+        description: Path of the kubeconfig. The default is kubectl's.
+        type: path
+      kubectl:
+        description: The program.
+        type: path
+        default: kubectl
   timeout:
     description: Seconds to wait for each answer.
     type: float
@@ -71,7 +99,7 @@ EXAMPLES = r"""
 
 - name: Make sure that a pod leaves with its egress IP
   egress.gateway.probe:
-    namespace: default_visitor
+    namespace: cni-0f3c8f2e-5c1d-4b7a-9a53-6d1f1f6a0b7e
     targets:
       - address: 203.0.113.10
         port: 7080
@@ -83,6 +111,19 @@ EXAMPLES = r"""
       - 172.22.0.110
       - fd00:172:22::110
   become: true
+
+- name: The same from the controller, through kubectl
+  egress.gateway.probe:
+    pod:
+      namespace: default
+      name: visitor-6764bb48cc-29vq9
+    targets:
+      - address: 203.0.113.10
+        port: 7080
+        protocol: http
+    expect: [172.22.0.110]
+  delegate_to: localhost
+  run_once: true
 """
 
 RETURN = r"""
@@ -113,10 +154,21 @@ results:
 """
 
 import ipaddress
+from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils.asking import PROTOCOLS, AskError, Target, ask, inside
+from ansible_collections.egress.gateway.plugins.module_utils.pod import Answer, Pod, ask_all
+
+_POD = {
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "default": "default"},
+    "container": {"type": "str"},
+    "context": {"type": "str"},
+    "kubeconfig": {"type": "path"},
+    "kubectl": {"type": "path", "default": "kubectl"},
+}
 
 
 def main() -> None:
@@ -133,16 +185,18 @@ def main() -> None:
                 },
             },
             "namespace": {"type": "str"},
+            "pod": {"type": "dict", "options": _POD},
             "timeout": {"type": "float", "default": 5.0},
             "expect": {"type": "list", "elements": "str"},
         },
+        mutually_exclusive=[("namespace", "pod")],
         supports_check_mode=True,
     )
     try:
         targets = [Target(_address(t["address"]), t["port"], t["protocol"]) for t in module.params["targets"]]
         expected = None if module.params["expect"] is None else {_address(a) for a in module.params["expect"]}
-        with inside(module.params["namespace"]):
-            results = [_result(target, module.params["timeout"], expected) for target in targets]
+        answers = _answers(module, targets)
+        results = [_result(target, *answer, expected) for target, answer in zip(targets, answers)]
     except AskError as error:
         module.fail_json(msg=str(error), results=[])
         return
@@ -159,12 +213,22 @@ def _address(text: str) -> str:
         raise AskError(str(error)) from error
 
 
-def _result(target: Target, timeout: float, expected: set[str] | None) -> dict[str, object]:
-    seen, problem = None, None
+def _answers(module: AnsibleModule, targets: Sequence[Target]) -> list[Answer]:
+    timeout = module.params["timeout"]
+    if module.params["pod"]:
+        return ask_all(Pod(**module.params["pod"]), targets, timeout)
+    with inside(module.params["namespace"]):
+        return [_ask(target, timeout) for target in targets]
+
+
+def _ask(target: Target, timeout: float) -> Answer:
     try:
-        seen = _address(ask(target, timeout))
+        return _address(ask(target, timeout)), None
     except AskError as error:
-        problem = str(error)
+        return None, str(error)
+
+
+def _result(target: Target, seen: str | None, problem: str | None, expected: set[str] | None) -> dict[str, object]:
     return {
         "address": target.address,
         "port": target.port,
