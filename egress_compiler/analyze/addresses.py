@@ -11,7 +11,6 @@ from egress_compiler.model.policy import Gateway
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import (
     FAMILIES,
-    Address,
     Family,
     Interval,
     Intervals,
@@ -59,12 +58,8 @@ def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str
 def _owned(resolved: Resolved) -> Mapping[Family, list[_Owned]]:
     """Every address in use and whose it is, sorted."""
     cluster = resolved.cluster
-    owners: dict[Address, str] = {}
-    for addresses, where in (
-        (cluster.external_addresses, "an external address"),
-        (cluster.service_addresses, "the address"),
-    ):
-        owners |= {address: f"{where} of Service {service}" for address, service in addresses.items()}
+    owners = {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
+    owners |= {address: f"the address of Service {service}" for address, service in cluster.service_addresses.items()}
     owners |= {address: f"the address of pod {pod.key}" for pod in cluster.pods for address in pod.addresses}
     owners |= {address: f"the address of node {node.name}" for node in cluster.nodes for address in node.addresses}
     owned: dict[Family, list[_Owned]] = {4: [], 6: []}

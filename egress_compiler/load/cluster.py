@@ -144,6 +144,10 @@ class _ClusterBuilder:
                 if address is not None:
                     addresses[address] = None
                     self._own(address, f"node {name}", origin, *path)
+            elif entry.type == "ExternalIP":
+                outer = self._address(entry.address, origin, "status", "addresses", index, "address")
+                if outer is not None:
+                    self._external[outer] = f"node {name}"
         if not any(entry.type == "InternalIP" for entry in entries):
             hint = "the tunnel runs between InternalIPs: the node's kubelet has to report one"
             self._found.error(
@@ -189,7 +193,7 @@ class _ClusterBuilder:
 
     def _service(self, item: Located) -> None:
         service, origin = item.object, item.origin
-        shown = f"{service.metadata.namespace or 'default'}/{service.metadata.name}"
+        name = f"{service.metadata.namespace or 'default'}/{service.metadata.name}"
         spec, balancer = service.spec, service.status.loadBalancer
         inner: list[_Text] = [(text, ("spec", "clusterIPs", index)) for index, text in enumerate(spec.clusterIPs or ())]
         if not inner and spec.clusterIP:
@@ -199,7 +203,7 @@ class _ClusterBuilder:
             (text, ("spec", "externalIPs", index)) for index, text in enumerate(spec.externalIPs or ())
         ]
         outer += [(p.ip, ("status", "loadBalancer", "ingress", index, "ip")) for index, p in enumerate(points) if p.ip]
-        for texts, into in ((inner, self._services), (outer, self._external)):
+        for texts, into, shown in ((inner, self._services, name), (outer, self._external, f"Service {name}")):
             for text, path in texts:
                 if text and text != "None" and (address := self._address(text, origin, *path)):
                     into[address] = shown

@@ -55,8 +55,8 @@ class Namespace:
 class Cluster:
     """Every tuple is sorted by name.  The CIDRs are what was found of each source, empty where nothing was.
 
-    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what
-    Services have outside the cluster: of load balancers, and externalIPs.
+    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what nodes
+    and Services have outside the cluster, with their owners: ExternalIPs, of load balancers, externalIPs.
     """
 
     nodes: tuple[Node, ...]

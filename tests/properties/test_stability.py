@@ -252,7 +252,7 @@ class _Difference:
                 assert line.split(" vmap ")[1].startswith("@own_address_"), line
             elif name == "input":
                 # The numbers of the virtual routers: one a slot.
-                assert "VRRP" in line or line.startswith("ip protocol vrrp "), line
+                assert "VRRP" in line or line.startswith(("ip protocol vrrp ", "ip6 nexthdr vrrp ")), line
             else:
                 assert name == "prerouting", f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]

@@ -88,14 +88,21 @@ def test_every_address_of_a_service_counts_inside_or_outside(tmp_path: Path) -> 
     service = {"kind": "Service", "metadata": {"name": "s"}, "spec": spec, "status": status}
     old = {"kind": "Service", "metadata": {"name": "old", "namespace": "a"}, "spec": {"clusterIP": "10.2.0.2"}}
     headless = {"kind": "Service", "metadata": {"name": "h", "namespace": "a"}, "spec": {"clusterIP": "None"}}
-    cluster, found = load([node("n1"), service, old, headless], tmp_path)
+    with_more = node("n1")
+    with_more["status"]["addresses"] += [{"type": "ExternalIP", "address": "192.0.2.9"}]
+    with_more["status"]["addresses"] += [{"type": "Hostname", "address": "n1"}, {"type": "ExternalDNS", "address": "n"}]
+    cluster, found = load([with_more, service, old, headless], tmp_path)
     assert found == []
     assert {format_address(*a): name for a, name in cluster.service_addresses.items()} == {
         "10.2.0.1": "default/s",
         "10.2.0.2": "a/old",
         "fd00:2::1": "default/s",
     }
-    assert {format_address(*a) for a in cluster.external_addresses} == {"192.0.2.7", "192.0.2.8"}
+    assert {format_address(*a): owner for a, owner in cluster.external_addresses.items()} == {
+        "192.0.2.7": "Service default/s",
+        "192.0.2.8": "Service default/s",
+        "192.0.2.9": "node n1",
+    }
 
 
 def test_an_address_that_two_have_names_both(tmp_path: Path) -> None:
