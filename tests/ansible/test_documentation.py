@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -111,3 +112,24 @@ def test_versions_and_changelog_agree() -> None:
 
 def test_sanity_ignores_nothing() -> None:
     assert [path.read_text() for path in (COLLECTION / "tests/sanity").iterdir()] == [""]
+
+
+PAGES = [
+    ROOT / "README.md",
+    COLLECTION / "README.md",
+    ROOT / "examples/gitops/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pages_name_what_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    playbooks = {path.stem: path.read_text(encoding="utf-8") for path in (COLLECTION / "playbooks").glob("*.yml")}
+    assert set(re.findall(r"egress\.gateway\.([a-z_]+)", text)) <= {*playbooks, *MODULES, "cluster", "batches"}
+    for file in re.findall(r"playbooks/([a-z_]+)\.yml", text):
+        assert file in playbooks
+    for variable in re.findall(r"-e '?\{?\"?(egress_[a-z_]+)", text):
+        assert any(f"# {variable} " in playbook for playbook in playbooks.values()), variable
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
