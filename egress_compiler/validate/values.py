@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from itertools import islice
@@ -39,6 +40,9 @@ CIDRS = Takes("an address or a CIDR", ranges=False, single=True)
 CIDRS_ONLY = Takes("a CIDR", ranges=False, single=False)
 
 
+_WITH_PORT = re.compile(r"[0-9.]+:[0-9]+")
+_LEADING_ZERO = re.compile(r"0[0-9]{1,3}")
+_NAME = re.compile("[g-zG-Z]")
 MOST_CIDRS = 4
 """That a hint spells out."""
 
@@ -48,7 +52,7 @@ def address(document: Document, path: Path, text: str, family: Family, found: Co
     try:
         parsed = parse_address(text)
     except AddressError as problem:
-        hint = "one address is wanted here, no CIDR and no range" if "/" in text or "-" in text else ""
+        hint = "one address is wanted here, no CIDR and no range" if any(c in text for c in "/-,") else ""
         found.error("bad-address", _said(text, problem), document.at(*path), hint=hint)
         return None
     if parsed.family != family:
@@ -92,19 +96,26 @@ def _as_cidrs(span: Span) -> str:
 
 
 def _said(text: str, problem: AddressError) -> str:
-    return str(problem) if text.strip() else "this is empty, and must be an address"
+    """The problem, with the whole text before it where it is about a part."""
+    if not text.strip():
+        return "this is empty, and must be an address"
+    return str(problem) if repr(text) in str(problem) else f"{quoted(text)}: {problem}"
 
 
 def _hint(text: str, problem: str, takes: Takes) -> str:
     """What was probably meant; nothing where ``problem`` says it already."""
-    if text.strip() and text != text.strip():
-        return "leave out the space around it"
+    if text.strip() and ("," in text or (len(text.split()) > 1 and "-" not in text and "/" not in text)):
+        return "write each as an item of its own"
+    if text.strip() and text != "".join(text.split()):
+        return "leave out the spaces"
+    if _WITH_PORT.fullmatch(text):
+        return f"leave out the port: {text.partition(':')[0]}"
     first, dash, last = text.partition("-")
     if takes.ranges and dash and "." in first and "/" not in first and last.strip().isdigit():
         return f"write both ends whole: {first.strip()}-{first.rpartition('.')[0]}.{last.strip()}"
     base, slash, mask = text.partition("/")
-    if slash and mask.isascii() and mask.isdigit() and mask.startswith("0"):
-        return f"write {base}/{int(mask[:4])}"
+    if slash and _LEADING_ZERO.fullmatch(mask):
+        return f"write {base}/{int(mask)}"
     if slash and mask.count(".") == 3:
         try:
             ones = f"{parse_address(mask).value:032b}".rstrip("0")
@@ -112,7 +123,7 @@ def _hint(text: str, problem: str, takes: Takes) -> str:
             ones = "-"
         return f"write {base}/{len(ones)}" if set(ones) <= {"1"} else ""
     if takes.words and (problem.endswith("is not an IP address") or not text.strip()):
-        known = " (names are not looked up)" if any(c.isalpha() for c in text) and ":" not in text else ""
+        known = " (names are not looked up)" if _NAME.search(text) else ""
         return f"write {takes.words}{known}"
     return ""
 
