@@ -18,7 +18,7 @@ programs=(
   ip:iproute2 bridge:iproute2 sysctl:procps ps:procps nsenter:util-linux unshare:util-linux
   sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
   iptables:iptables ping:iputils-ping tcpdump:tcpdump
-  git:git shellcheck:shellcheck
+  git:git shellcheck:shellcheck sudo:sudo
 )
 
 missing_packages() {

@@ -16,22 +16,27 @@ TIMEOUT = 300.0
 def run_playbook(
     lab: Lab, playbook: str, bundle: Path, arguments: Sequence[str] = (), *, capture: bool = True
 ) -> "subprocess.CompletedProcess[str]":
-    """``playbooks/PLAYBOOK`` of the source tree against the lab's nodes, with the bundle in ``egress_bundle``.
+    """The collection's playbook of this file name against the lab's nodes, with the bundle in ``egress_bundle``.
 
     Without ``capture`` Ansible's output goes to this process's own.  The caller looks at the return code.
     """
-    path = SOURCE_TREE / "playbooks" / playbook
-    if not path.is_file():
-        raise LabError(f"{path} is not there: the playbooks come with the source tree")
+    config = SOURCE_TREE / "ansible.cfg"  # the wheel has none
     ansible = Path(sys.executable).with_name("ansible-playbook")
     if not ansible.is_file():
         raise LabError(f"{ansible} is not there: install ansible-core beside egress-compiler")
-    command = [str(ansible), "-i", str(lab.inventory), str(path), "-e", f"egress_bundle={bundle}", *arguments]
+    command = [
+        str(ansible),
+        "-i",
+        str(lab.inventory),
+        f"egress.gateway.{Path(playbook).stem}",
+        "-e",
+        f"egress_bundle={bundle}",
+        *arguments,
+    ]
     process = lab.popen(
         "controller",
         command,
-        cwd=SOURCE_TREE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(SOURCE_TREE / "ansible.cfg")},
+        env={**os.environ, **({"ANSIBLE_CONFIG": str(config)} if config.is_file() else {})},
         stdout=subprocess.PIPE if capture else None,
         stderr=subprocess.STDOUT if capture else None,
     )
