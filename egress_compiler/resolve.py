@@ -135,6 +135,9 @@ class _GatewayChooser:
         return None
 
     def _report_unknown(self, policy: Policy, name: str, found: Collector) -> None:
+        if nearest(name, self._refused):
+            # It may be that gateway's name that is wrong.
+            return
         if policy.gateway:
             message, place = f"there is no EgressGateway {quoted(name)}", ("spec", "egressGatewayName")
         else:

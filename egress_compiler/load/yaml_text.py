@@ -95,6 +95,7 @@ _SYNTAX_HINTS = {
     "did not find expected ',' or ']'": "the list in brackets is not closed, or lacks a comma",
     "found unexpected ':'": "put values with ':' in quotes, such as IPv6 addresses in brackets",
     "did not find expected alphabetic or numeric character": "put values that start with * or & in quotes",
+    "did not find expected node content": "a bracket or brace is not closed, or a value is missing",
     "did not find expected ',' or '}'": "the mapping in braces is not closed, or lacks a comma",
 }
 
@@ -134,6 +135,8 @@ def _report_syntax(source: SourceFile, problem: yaml.YAMLError, found: Collector
     hint = _SYNTAX_HINTS.get(what, "")
     if language == "JSON" and not "\n".join(source.text.split("\n")[where.line - 1 :])[where.column - 1 :].strip():
         what, hint = "it ends too early", "the file is cut off: take back what was there"
+    if language == "JSON" and "<document start>" in what:
+        what, hint = "something stands after its end", "a JSON file holds one value; several objects go into a List"
     message = f"this is not {language}: {what}"
     if "\t" in source.line(where.line)[: where.column]:
         hint = "indent with spaces, not with tabs"

@@ -52,7 +52,14 @@ def address(document: Document, path: Path, text: str, family: Family, found: Co
     try:
         parsed = parse_address(text)
     except AddressError as problem:
-        hint = "one address is wanted here, no CIDR and no range" if any(c in text for c in "/-,") else ""
+        hint = "one address is wanted here, no CIDR and no range"
+        hint = (
+            hint
+            if any(c in text for c in "/-,")
+            else ""
+            if "write" in str(problem)
+            else f"write one IPv{family} address"
+        )
         found.error("bad-address", _said(text, problem), document.at(*path), hint=hint)
         return None
     if parsed.family != family:
