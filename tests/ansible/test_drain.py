@@ -43,6 +43,10 @@ def test_a_drained_gateway_hands_over_without_an_outage_and_takes_back(lab: Lab,
 
     assert changed_in_order(playbook(lab, "drain", "--limit", "gw1", "--check").stdout) == ["gw1"]
     assert EIP in held(gw1), "check mode touches nothing"
+    refused = playbook(lab, "drain", check=False)
+    assert refused.returncode != 0
+    assert "These are all gateways of egress_gateways" in refused.stdout
+    assert EIP in held(gw1)
 
     server = lab.topology.outside.far4[0]
     with lab.outage(POD, ProbeTarget("udp", server), 60) as udp, lab.outage(POD, ProbeTarget("tcp", server), 60) as tcp:

@@ -87,6 +87,7 @@ groups:
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def _path(self, option: str, base: Path) -> Path | None:
         text = self.get_option(option)
-        return base / Path(text).expanduser() if text else None
+        return _from(base, text) if text else None
 
     def _paths(self, option: str, base: Path) -> list[Path]:
-        return [base / Path(text).expanduser() for text in self.get_option(option) or ()]
+        return [_from(base, text) for text in self.get_option(option) or ()]
+
+
+def _from(base: Path, text: str) -> Path:
+    """As its user would write it: messages and variables show the path."""
+    return Path(os.path.normpath(base / Path(text).expanduser()))
 
 
 def _group(gateway: str) -> str:
