@@ -78,11 +78,17 @@ def packed(files: dict[str, str]) -> str:
     return text
 
 
-def compiled(out: Path, *, cluster: Path = EXAMPLE / "cluster.json", policies: Path = EXAMPLE / "policies") -> Path:
+def compiled(
+    out: Path,
+    *,
+    cluster: Path = EXAMPLE / "cluster.json",
+    policies: Path = EXAMPLE / "policies",
+    settings: Path = EXAMPLE / "settings.yaml",
+) -> Path:
     """The example's bundle in a directory; its lock file is a copy beside it."""
     lock = out.with_suffix(".lock.json")
     shutil.copy(EXAMPLE / "egress.lock.json", lock)
-    bundle.write(compile_bundle(Inputs((policies,), (cluster,), settings=EXAMPLE / "settings.yaml", lock=lock)), out)
+    bundle.write(compile_bundle(Inputs((policies,), (cluster,), settings=settings, lock=lock)), out)
     return out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from egress_compiler.lab import Lab, ProbeTarget
-from tests.ansible.conftest import NODES, Node, node_files, playbook
+from tests.ansible.conftest import EXAMPLE, NODES, Node, compiled, node_files, playbook
 from tests.ansible.test_playbooks import changed_in_order
 from tests.lab.by_hand import wait_for
 
@@ -76,6 +76,23 @@ def _there_and_back(gw1: Node, gw2: Node, everything: list[str], files: dict[str
 
     assert changed_in_order(playbook(lab, "undrain").stdout) == ["gw1"]
     wait_for(lambda: EIP in held(gw1) and EIP not in held(gw2), "the addresses to come back")
+
+
+def test_where_nobody_preempts_a_drained_gateway_lets_go_too(lab: Lab, tmp_path: Path) -> None:
+    settings = (EXAMPLE / "settings.yaml").read_text(encoding="utf-8") + "vrrp: {preempt: false}\n"
+    (tmp_path / "settings.yaml").write_text(settings, encoding="utf-8")
+    bundle = compiled(tmp_path / "bundle", settings=tmp_path / "settings.yaml")
+    gw1, gw2 = Node(lab, "gw1"), Node(lab, "gw2")
+    for node in (gw1, gw2):
+        done = node.apply(node_files(bundle, node.name))
+        assert not done.get("failed"), done["msg"]
+    wait_for(lambda: EIP in held(gw1) + held(gw2), "a master")
+    first, second = (gw1, gw2) if EIP in held(gw1) else (gw2, gw1)
+    for node, other in ((first, second), (second, first)):
+        assert node.module("drain")["held"] == []
+        wait_for(lambda other=other: EIP in held(other), "the other gateway to take over")  # type: ignore[misc]
+        assert node.module("drain", state="active")["changed"]
+        assert EIP in held(other), "it stays there: nobody preempts"
 
 
 def test_a_worker_is_refused(worker: Node, bundle_dir: Path) -> None:
