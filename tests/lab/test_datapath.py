@@ -174,13 +174,18 @@ def test_addresses_stay_when_a_gateway_loses_its_uplink(ha: RunningExample, fami
 
 
 def test_a_gateways_own_pod_follows_the_master(ha: RunningExample) -> None:
-    """Where its own node is backup, a gateway's pod goes through the tunnel to the other one."""
+    """Where its own node is backup, a gateway's pod goes through the tunnel; what it has open stays open."""
+    kept = [OpenConnection(ha, GATEWAY_POD, address) for address in far(ha)]
     stop_keepalived(ha.lab, "gw1")
     wait_for(lambda: holds(ha.lab, "gw2", "172.31.255.254"), "gw2 to take over")
     for result in ha.lab.probe(GATEWAY_POD, [ProbeTarget("udp", a) for a in far(ha)]):
         assert result.seen in ("10.6.1.61", "fd00:10:6:1::61"), result
+    assert [connection.says("by the tunnel") for connection in kept] == ["by the tunnel"] * 2
     start_keepalived(ha.lab, "gw1")
     await_masters(ha.lab, ha.compilation)
+    assert [connection.says("over the wire") for connection in kept] == ["over the wire"] * 2
+    for connection in kept:
+        connection.close()
     for result in ha.lab.probe(GATEWAY_POD, [ProbeTarget("udp", a) for a in far(ha)]):
         assert result.seen in ("10.6.1.61", "fd00:10:6:1::61"), result
 
