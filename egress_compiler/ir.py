@@ -97,6 +97,35 @@ class SteerRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenRule:
+    """An ip rule for packets without our mark: ``source`` is a governed pod or CIDR, else ``interface`` is ours."""
+
+    family: Literal[4, 6]
+    source: str | None
+    interface: str | None
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastResort:
+    """What refuses governed packets when a stranger has flushed our nftables table.
+
+    The rules look up ``table``: what is inside the cluster, in CIDRs, is thrown back to the rules that follow, and
+    the rest goes nowhere.  For IPv4 that is a next hop on the uplink that nobody is, for the kernel's reverse path
+    check of replies asks the same and wants to hear of the uplink; IPv6 has no such check, and is unreachable.
+    """
+
+    preference: int
+    mask: int
+    table: int
+    via4: str
+    device4: str
+    inside4: tuple[str, ...]
+    inside6: tuple[str, ...]
+    rules: tuple[UnseenRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A pod address, or a source CIDR or range, and the class that it belongs to; ``owner`` says whose it is."""
 
@@ -220,6 +249,7 @@ class NodePlan:
     slots: tuple[Slot, ...]
     rules: tuple[SteerRule, ...]
     routes: tuple[SteerRoute, ...]
+    last_resort: LastResort
     steer_sources: SourceMaps
     steer_classes: tuple[SteerClass, ...]
     snat_sources: SourceMaps

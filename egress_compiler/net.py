@@ -153,6 +153,20 @@ def format_interval(family: Family, interval: Interval) -> str:
     return f"{format_address(family, first)}-{format_address(family, last)}"
 
 
+def cidrs(family: Family, intervals: Iterable[Interval]) -> Iterator[str]:
+    """The fewest CIDRs that cover exactly the intervals, which are sorted and disjoint; a single address without /."""
+    whole = 32 if family == 4 else 128
+    for interval in intervals:
+        first = interval.first
+        while first <= interval.last:
+            aligned = (first & -first).bit_length() - 1 if first else whole
+            fits = (interval.last - first + 1).bit_length() - 1
+            bits = min(aligned, fits)
+            text = format_address(family, first)
+            yield f"{text}/{whole - bits}" if bits else text
+            first += 1 << bits
+
+
 def everything(family: Family) -> Intervals:
     return (Interval(0, (1 << BITS[family]) - 1),)
 

@@ -28,9 +28,12 @@ MAX_NODE_INDEX = SLOT_MASK
 
 MASTER_RULE_PREFERENCE = 98
 STEER_RULE_PREFERENCE = 99
+LAST_RESORT_PREFERENCE = 100
 FIRST_TABLE = 3000
 TO_GATEWAY_TABLE = FIRST_TABLE
 """Of a master: its own pods' packets enter its gateway side. Slots count from 1, so no slot has this table."""
+LAST_RESORT_TABLE = 19999
+"""For packets of governed sources that our nftables table has not looked at, because it is gone."""
 FIRST_REPLY_TABLE = 20000
 """Above the tables of all slots; the index of the node that the replies go to is added."""
 ROUTE_PROTOCOL = 213
@@ -46,8 +49,8 @@ WIRE_MAC = "66:65:67:ff:ff:ff"
 """Of both ends: without ARP, a packet is addressed to the MAC of the device it leaves by."""
 WIRE_ADDRESSES = ("169.254.38.37/32", "169.254.38.38/32")
 """Of the ends: the kernel's reverse path check refuses whatever comes by a device that has no IPv4 address."""
-WIRE_NEXT_HOPS: dict[Family, str] = {4: "169.254.38.39", 6: "fe80::2627"}
-"""Nobody has these addresses; a route by a next hop keeps one neighbour entry, not one for each destination."""
+NOBODY: dict[Family, str] = {4: "169.254.38.39", 6: "fe80::2627"}
+"""Next hops that do not exist.  Over the wire, they keep one neighbour entry instead of one for each destination."""
 MAX_VRID = 255
 FIRST_MAC = 0x666567000000
 """Locally administered, unicast; node indices are added to it."""

@@ -8,6 +8,7 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.ir import PLAN_VERSION, NodePlan
 from egress_compiler.lower.classes import classify
 from egress_compiler.lower.gateway import GatewaySide
+from egress_compiler.lower.last_resort import SecondLine
 from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.system import node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
@@ -27,8 +28,11 @@ def lower(
     worker = WorkerSide(resolved, allocation, classification, layout)
     gateway = GatewaySide(resolved, allocation, classification, layout, settings)
     groups = SyncGroups(resolved, layout, settings)
+    second = SecondLine(resolved.inside, resolved.families)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
-    return tuple(_node(node, resolved, layout, worker, gateway, groups, inside) for node in resolved.cluster.nodes)
+    return tuple(
+        _node(node, resolved, layout, worker, gateway, groups, second, inside) for node in resolved.cluster.nodes
+    )
 
 
 def _node(
@@ -38,6 +42,7 @@ def _node(
     worker: WorkerSide,
     gateway: GatewaySide,
     groups: SyncGroups,
+    second: SecondLine,
     inside: Mapping[Family, tuple[str, ...]],
 ) -> NodePlan:
     is_gateway = layout.is_gateway(node.name)
@@ -57,6 +62,7 @@ def _node(
         slots=slots,
         rules=(*worker.rules(slots), *layout.wire_rules(node)),
         routes=(*worker.routes(slots), *layout.wire_routes(node)),
+        last_resort=second.of(steering.sources, layout.uplink(node.name).interface, is_gateway=is_gateway),
         steer_sources=steering.sources,
         steer_classes=steering.classes,
         snat_sources=translation.sources,

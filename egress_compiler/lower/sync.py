@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netaddr import IPAddress, iprange_to_cidrs
-
 from egress_compiler.ir import ConnectionSync
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, cidr, contains, union
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, cidr, cidrs, contains, union
 from egress_compiler.resolve import Resolved
 
 NEIGHBOURHOOD: dict[Family, int] = {4: 24, 6: 64}
@@ -62,7 +60,7 @@ def _sources(resolved: Resolved) -> tuple[str, ...]:
     texts: list[str] = []
     for family in FAMILIES:
         known = union([*resolved.pod_cidrs[family], *(i for p in resolved.policies for i in p.subnets[family])])
-        texts += _cidrs(family, union([*known, *_strays(resolved, family, known)]))
+        texts += cidrs(family, union([*known, *_strays(resolved, family, known)]))
     return tuple(texts)
 
 
@@ -70,11 +68,3 @@ def _strays(resolved: Resolved, family: Family, known: Intervals) -> list[Interv
     pods = {pod for policy in resolved.policies for pod in policy.pods}
     values = {a.value for pod in pods for a in resolved.cluster.pods[pod].addresses if a.family == family}
     return [cidr(family, value, NEIGHBOURHOOD[family]) for value in sorted(values) if not contains(known, value)]
-
-
-def _cidrs(family: Family, intervals: Intervals) -> list[str]:
-    return [
-        str(network)
-        for first, last in intervals
-        for network in iprange_to_cidrs(IPAddress(first, family), IPAddress(last, family))
-    ]

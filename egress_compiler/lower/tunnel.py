@@ -12,12 +12,12 @@ from egress_compiler.net import Family, format_address
 from egress_compiler.numbering import (
     GATEWAY_DEVICE,
     MARK_MASK,
+    NOBODY,
     STEER_RULE_PREFERENCE,
     TO_GATEWAY_TABLE,
     TUNNEL_DEVICE,
     WIRE_ADDRESSES,
     WIRE_MAC,
-    WIRE_NEXT_HOPS,
     WORKER_DEVICE,
     node_mark,
     reply_table,
@@ -105,7 +105,7 @@ class TunnelLayout:
             return ()
         ways = ((TO_GATEWAY_TABLE, WORKER_DEVICE), (reply_table(self._index[node.name]), GATEWAY_DEVICE))
         return tuple(
-            SteerRoute(family, table, WIRE_NEXT_HOPS[family], device, None, None, onlink=True)
+            SteerRoute(family, table, NOBODY[family], device, None, None, onlink=True)
             for family in self._families
             for table, device in ways
         )

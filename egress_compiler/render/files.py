@@ -19,7 +19,8 @@ def node_files(plan: NodePlan, descriptions: dict[str, str]) -> dict[str, str]:
         "routes.batch": rendered("routes.batch.j2", family=4, **values),
         "sysctl.conf": rendered("sysctl.conf.j2", **values),
     }
-    if any(rule.family == 6 for rule in plan.rules):
+    families = {rule.family for rule in plan.rules} | {rule.family for rule in plan.last_resort.rules}
+    if 6 in families:
         files["routes6.batch"] = rendered("routes.batch.j2", family=6, **values)
     if plan.role == "gateway":
         files["keepalived.conf"] = rendered("keepalived.conf.j2", **values)

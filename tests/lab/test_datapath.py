@@ -210,6 +210,24 @@ def test_without_any_gateway_governed_traffic_leaves_with_its_eip_or_stops(ha: R
     await_masters(ha.lab, ha.compilation)
 
 
+def test_without_our_table_governed_traffic_stops_and_all_else_goes_on(ha: RunningExample) -> None:
+    """A stranger flushed the ruleset (here: our table alone): routing refuses what nobody has looked at."""
+    targets = [ProbeTarget(p, a) for a in far(ha) for p in ("tcp", "udp")]
+    other = ha.lab.topology.pod("payments/api-7b6c54d9f8-v8c3d")
+    ha.lab.start_echo(other.host)
+    inside = [ProbeTarget("tcp", address) for address in other.addresses]
+    for node, pod in (("worker1", WORKER_POD), ("gw1", GATEWAY_POD), ("gw1", WORKER_POD)):
+        ha.lab.exec(node, ["nft", "delete", "table", "inet", "egress_gateway"])
+        refused = ha.lab.probe(pod, targets)
+        assert [result.seen for result in refused] == [None] * 4, (node, pod)
+        assert all(result.seen for result in ha.lab.probe(pod, inside)), (node, pod)
+        ha.lab.exec(node, ["nft", "-f", "/etc/egress-gateway/nftables.nft"])
+        assert all(result.seen for result in ha.lab.probe(pod, targets)), (node, pod)
+    ha.lab.exec("worker1", ["nft", "delete", "table", "inet", "egress_gateway"])
+    assert ha.lab.probe(FREE_POD, targets[:1])[0].seen is not None
+    ha.lab.exec("worker1", ["nft", "-f", "/etc/egress-gateway/nftables.nft"])
+
+
 def test_without_the_tunnel_device_governed_traffic_stops(ha: RunningExample) -> None:
     ha.lab.exec("worker1", ["ip", "link", "delete", "egress.vxlan"])
     targets = [ProbeTarget(p, a) for a in far(ha) for p in ("tcp", "udp")]

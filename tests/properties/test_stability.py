@@ -186,6 +186,9 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
             _Difference(oracle, first, gone, old, second.files[path]).check()
 
 
+_OF_SOURCES = ("map own_address_", "set governed_")
+
+
 class _Difference:
     """The two texts of one node, paragraph by paragraph: a set, map or chain with the comments before it."""
 
@@ -204,7 +207,7 @@ class _Difference:
         for header, text in self.old.items():
             if header not in self.new:
                 own_slot = header in (f"chain slot.{self.slot} {{", f"chain mark.{self.slot} {{")
-                whole_map = header.startswith("map own_address_") and self._was_all_its_own(text)
+                whole_map = header.startswith(_OF_SOURCES) and self._was_all_its_own(text)
                 assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"
             elif self.new[header] != text:
                 self._check_changed(header, text, self.new[header])
@@ -215,15 +218,16 @@ class _Difference:
                 # What the policy's pods fall back to may have a slot that this node did not use before.
                 number = chain.partition(".")[2]
                 assert any(f"goto slot.{number} " in text for text in come.values()), header
-            elif chain.startswith("own_address_"):
+            elif header.startswith(_OF_SOURCES):
                 assert self._was_all_its_own(come[header]), header
             else:
                 assert chain.startswith(("steer.", "snat.", "zone.")), header
                 self._check_sources_of(chain)
 
     def _was_all_its_own(self, text: str) -> bool:
-        """Whether every source of a map was the policy's."""
-        return all(self._was_its_source(line.split()[0]) for line in text.splitlines() if " : jump " in line)
+        """Whether every source of a map or set was the policy's."""
+        lines = [line.strip() for line in text.splitlines() if line.startswith("\t\t\t")]
+        return all(self._was_its_source(line.split()[0].rstrip(",")) for line in lines)
 
     def _names_it(self, text: str) -> bool:
         return any(line.strip("\t# ").split(" - ")[0] == self.name[:120] for line in text.splitlines())
@@ -242,7 +246,7 @@ class _Difference:
             address = line.partition(" ")[0].rstrip(",")
             if line in ("elements = {", "}") or line.startswith("ct direction original"):
                 continue
-            if kind == "map":
+            if kind == "map" or name.startswith("governed_"):
                 assert self._was_its_source(address), f"{name}: {line}"
             elif name.startswith(("eips", "leave_with")):
                 own = self.gone["spec"].get("egressIP", {}).get("useNodeIP")
@@ -253,6 +257,8 @@ class _Difference:
             elif name == "input":
                 # The numbers of the virtual routers: one a slot.
                 assert "VRRP" in line or line.startswith(("ip protocol vrrp ", "ip6 nexthdr vrrp ")), line
+            elif "@governed_" in line or "Looked at" in line:
+                assert name == "prerouting", f"{name}: {line}"
             else:
                 assert name == "prerouting", f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 
-_ROUTE_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
+_ROUTE_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit", "9": "throw"}
 """rtnetlink(7); ``ip -N`` has numbers where names depend on a file of the node."""
 
 
@@ -31,6 +31,8 @@ class KernelRule:
     mask: int
     table: int
     protocol: int
+    source: str = ""
+    interface: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Kernel:
         return frozenset(a["local"] for x in self.links().values() for a in x.get("addr_info", ()) if "local" in a)
 
     def rules(self) -> Sequence[KernelRule]:
-        """All ip rules with a mark."""
+        """All ip rules with a mark, and all of our protocol."""
         return self._once("rules", lambda: [r for family in FAMILIES for r in _rules(family)])
 
     def routes(self) -> Sequence[KernelRoute]:
@@ -118,14 +120,24 @@ def _rules(family: Family) -> list[KernelRule]:
         KernelRule(
             family,
             int(r["priority"]),
-            int(str(r["fwmark"]), 0),
-            int(str(r.get("fwmask", "0xffffffff")), 0),
+            int(str(r.get("fwmark", 0)), 0),
+            int(str(r.get("fwmask", "0xffffffff" if "fwmark" in r else 0)), 0),
             int(r.get("table", 0)),
             int(r.get("protocol", 0)),
+            _source(r),
+            str(r.get("iif", "")),
         )
         for r in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"])
-        if "fwmark" in r
+        if "fwmark" in r or int(r.get("protocol", 0)) == PROTOCOL
     ]
+
+
+def _source(rule: Mapping[str, Any]) -> str:
+    """Of an ip rule; empty for all."""
+    source = str(rule.get("src", "all"))
+    if source == "all" or rule.get("srclen") == 0:
+        return ""
+    return "%s/%s" % (source, rule["srclen"]) if "srclen" in rule else source
 
 
 def _routes(family: Family) -> list[KernelRoute]:

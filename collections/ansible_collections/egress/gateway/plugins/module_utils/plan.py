@@ -67,6 +67,18 @@ class Rule:
     mask: int
     table: int
     origin: str
+    source: str = ""
+    interface: str = ""
+
+
+@dataclass(frozen=True)
+class LastResort:
+    """``inside`` has the destinations by family that the table throws back; all else goes to nobody."""
+
+    via4: str
+    device4: str
+    inside: Mapping[Family, tuple[str, ...]]
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,7 @@ class Plan:
     peers: tuple[Peer, ...]
     rules: tuple[Rule, ...]
     routes: tuple[Route, ...]
+    last_resort: LastResort
     floating: tuple[FloatingAddress, ...]
     floating_marks: frozenset[int]
     sysctls: tuple[Sysctl, ...]
@@ -158,6 +171,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
             for r in data["rules"]
         ),
         routes=tuple(_route(r, ways[r["slot"]]) for r in data["routes"]),
+        last_resort=_last_resort(data["last_resort"]),
         floating=tuple(
             FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
             for instance in data["vrrp"]
@@ -202,6 +216,29 @@ def _route(route: Mapping[str, Any], origin: str) -> Route:
         None if metric is None else int(metric),
         origin,
         bool(route["onlink"]),
+    )
+
+
+def _last_resort(last: Mapping[str, Any]) -> LastResort:
+    table = int(last["table"])
+    rules = tuple(
+        Rule(
+            family=_family(rule),
+            preference=int(last["preference"]),
+            mark=0,
+            mask=int(last["mask"]),
+            table=table,
+            origin=rule["owner"],
+            source=_address(rule["source"]) if rule["source"] else "",
+            interface=_matching(_DEVICE, rule["interface"]) if rule["interface"] else "",
+        )
+        for rule in last["rules"]
+    )
+    return LastResort(
+        via4=_address(last["via4"]),
+        device4=_matching(_DEVICE, last["device4"]),
+        inside={4: _addresses(last["inside4"]), 6: _addresses(last["inside6"])},
+        rules=rules,
     )
 
 

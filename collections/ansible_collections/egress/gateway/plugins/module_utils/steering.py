@@ -18,6 +18,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     FIRST_TABLE,
     GATEWAY_MARK_PREFIX,
     KEEPALIVED_PROTOCOL,
+    LAST_PREFERENCE,
+    LAST_TABLE,
     MARK_MASK,
     MARK_PREFIX,
     MASTER_PREFERENCE,
@@ -33,11 +35,15 @@ _IPV6_METRIC = 1024
 
 
 class Rules(Resource):
-    """ip rules. Those that keepalived adds while master are its own, as long as the plan has their slot here."""
+    """ip rules: the ``last`` resort's, or all others.
 
-    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+    Those that keepalived adds while master are its own, as long as the plan has their slot here.
+    """
+
+    def __init__(self, kernel: Kernel, plan: Plan | None, last: bool = False) -> None:
         self._kernel = kernel
-        self._wanted = plan.rules if plan else ()
+        self._last = last
+        self._wanted = (plan.last_resort.rules if last else plan.rules) if plan else ()
         self._floating = plan.floating_marks if plan else frozenset()
         self._found: dict[str, KernelRule] = {}
 
@@ -45,21 +51,18 @@ class Rules(Resource):
         self._kernel.forget()
 
     def desired(self) -> Items:
-        return {
-            _rule_key(r.family, r.preference, r.mark, r.mask, PROTOCOL): Item("table %d" % r.table, r.origin)
-            for r in self._wanted
-        }
+        return {_rule_key(r, PROTOCOL): Item("table %d" % r.table, r.origin) for r in self._wanted}
 
     def actual(self) -> Items:
         self._found = {
-            _rule_key(r.family, r.preference, r.mark, r.mask, r.protocol): r
+            _rule_key(r, r.protocol): r
             for r in self._kernel.rules()
-            if _is_ours(r) and not self._is_keepalived_s(r)
+            if _is_ours(r) and (r.preference == LAST_PREFERENCE) == self._last and not self._is_keepalived_s(r)
         }
         return {key: Item("table %d" % rule.table) for key, rule in self._found.items()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        wanted = {_rule_key(r.family, r.preference, r.mark, r.mask, PROTOCOL): r for r in self._wanted}
+        wanted = {_rule_key(r, PROTOCOL): r for r in self._wanted}
         errors = []
         for family in FAMILIES:
             lines = []
@@ -113,7 +116,7 @@ class Routes(Resource):
             _route_key(r.family, r.table, r.metric, r.kind == "unreachable default")
             + ("" if r.kind in ("unicast default", "unreachable default") else " " + r.kind): r
             for r in self._kernel.routes()
-            if r.table >= FIRST_TABLE
+            if r.table >= FIRST_TABLE and r.table != LAST_TABLE
         }
         return {key: Item(_found_value(route)) for key, route in self._found.items()}
 
@@ -140,19 +143,80 @@ def _is_ours(rule: KernelRule) -> bool:
     )
 
 
-def _rule_key(family: int, preference: int, mark: int, mask: int, protocol: int) -> str:
+class LastRoutes(Resource):
+    """The table of the last resort: what is inside the cluster is thrown back, and all else goes nowhere."""
+
+    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+        self._kernel = kernel
+        self._last = plan.last_resort if plan else None
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        if self._last is None:
+            return {}
+        ends = {4: "default via %s dev %s" % (self._last.via4, self._last.device4), 6: _UNREACHABLE}
+        return {
+            "route ipv%d %s table %d" % (family, route, LAST_TABLE): Item("present", "the last resort")
+            for family in FAMILIES
+            for route in (*("throw " + text for text in self._last.inside[family]), ends[family])
+            if self._last.inside[family]
+        }
+
+    def actual(self) -> Items:
+        return {
+            "route ipv%d %s table %d" % (r.family, _last_route(r), LAST_TABLE): Item("present")
+            for r in self._kernel.routes()
+            if r.table == LAST_TABLE
+        }
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        errors = []
+        for family in FAMILIES:
+            start = "route ipv%d " % family
+            lines = []
+            # What goes, goes first: two routes of one destination are one to the kernel.
+            for change in sorted(changes, key=lambda change: change.action != "remove"):
+                if change.object.startswith(start):
+                    words = change.object[len(start) :]
+                    onlink = " onlink" if words.startswith("default via ") else ""
+                    verb = "delete" if change.action == "remove" else "replace"
+                    lines.append("route %s %s%s protocol %d" % (verb, words, onlink, PROTOCOL))
+            errors.append(batch(["ip", "-%d" % family], lines))
+        return next((e for e in errors if e is not None), None)
+
+
+_UNREACHABLE = "unreachable default metric 4278198272"
+
+
+def _last_route(route: KernelRoute) -> str:
+    kind = route.kind.replace("unicast ", "", 1)
+    via = " via %s dev %s" % (route.via, route.device) if route.via else ""
+    metric = " metric %d" % route.metric if route.metric not in (0, _IPV6_METRIC) else ""
+    return kind + via + metric
+
+
+def _rule_key(rule: Rule | KernelRule, protocol: int) -> str:
     other = "" if protocol == PROTOCOL else " protocol %d" % protocol
-    return "rule ipv%d preference %d fwmark 0x%08x/0x%08x%s" % (family, preference, mark, mask, other)
+    return "rule ipv%d preference %d %s%s" % (rule.family, rule.preference, _selector(rule) or "from all", other)
+
+
+def _selector(rule: Rule | KernelRule) -> str:
+    """As ip rule writes it; empty for a rule that takes everything."""
+    words = ["from " + rule.source] if rule.source else []
+    words += ["iif " + rule.interface] if rule.interface else []
+    words += ["fwmark 0x%08x/0x%08x" % (rule.mark, rule.mask)] if rule.mask else []
+    return " ".join(words)
 
 
 def _rule_words(rule: Rule | KernelRule, protocol: int) -> str:
     # Without "from" iproute2 refuses a rule that has nothing but a mark, in IPv6 ("from all" is refused there too).
-    source = "from ::/0 " if rule.family == 6 else ""
-    return "preference %d %sfwmark 0x%x/0x%x table %d protocol %d" % (
+    everyone = "from ::/0 " if rule.family == 6 and not rule.source and rule.mask else ""
+    return "preference %d %s%s table %d protocol %d" % (
         rule.preference,
-        source,
-        rule.mark,
-        rule.mask,
+        everyone,
+        _selector(rule),
         rule.table,
         protocol,
     )

@@ -29,7 +29,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resource import (
     clear,
     settle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.steering import LastRoutes, Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.units import Units
 from ansible_collections.egress.gateway.plugins.module_utils.wire import WireLink
@@ -78,6 +78,8 @@ def resources(
         Rules(kernel, plan),
         Table(kernel, files.get(RULESET), plan.origins if plan else {}),
         Sysctls(paths, sysctls, _of_conntrack),
+        LastRoutes(kernel, plan),
+        Rules(kernel, plan, last=True),
         Leftovers(kernel, plan, before.plan if before else None),
         Files(paths, files),
     ]

@@ -10,8 +10,8 @@ import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils import steering
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import KernelRoute, KernelRule
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Route, Rule
-from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.plan import LastResort, Route, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.steering import LastRoutes, Routes, Rules
 
 MARK, MASK = 0x26000001, 0xFF003FFF
 
@@ -113,3 +113,46 @@ def test_routes_of_our_protocol_in_low_tables_are_not_ours() -> None:
         Routes(FakeKernel(routes=[KernelRoute(4, 254, 0, "10.0.0.1", "eth0", "unicast default")]), None).difference()
         == ()
     )
+
+
+class FakeLast:
+    last_resort = LastResort(
+        "169.254.38.39",
+        "eth0",
+        {4: ("10.0.0.0/8",), 6: ("fd00::/8",)},
+        (
+            Rule(4, 100, 0, 0xFF000000, 19999, "shop/web", source="10.0.0.7"),
+            Rule(6, 100, 0, 0xFF000000, 19999, "the gateway side", interface="egress.vxlan"),
+        ),
+    )
+
+
+def test_rules_of_the_last_resort_are_told_from_the_others(batches: list[tuple[str, str]]) -> None:
+    kernel = FakeKernel([KernelRule(4, 99, MARK, MASK, 3001, 213), KernelRule(4, 100, 0, 0xFF000000, 19999, 213, "10.0.0.8")])
+    rules = Rules(kernel, FakeLast, last=True)
+    changes = rules.difference()
+    assert [(c.action, c.object) for c in changes] == [
+        ("create", "rule ipv4 preference 100 from 10.0.0.7 fwmark 0x00000000/0xff000000"),
+        ("create", "rule ipv6 preference 100 iif egress.vxlan fwmark 0x00000000/0xff000000"),
+        ("remove", "rule ipv4 preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000"),
+    ]
+    rules.fix(changes)
+    assert ("-4", "rule delete preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213") in batches
+
+
+def test_the_last_resort_has_its_table_to_itself(batches: list[tuple[str, str]]) -> None:
+    kernel = FakeKernel(
+        routes=[
+            KernelRoute(4, 19999, 0, None, None, "throw 10.0.0.0/8"),
+            KernelRoute(4, 19999, 0, "10.6.1.1", "eth0", "unicast default"),
+            KernelRoute(6, 19999, 1024, None, None, "throw fd00::/8"),
+            KernelRoute(6, 19999, 4278198272, None, None, "unreachable default"),
+        ]
+    )
+    assert not [c for c in Routes(kernel, None).difference() if "19999" in c.object]
+    last = LastRoutes(kernel, FakeLast)
+    last.fix(last.difference())
+    assert batches == [
+        ("-4", "route delete default via 10.6.1.1 dev eth0 table 19999 onlink protocol 213"),
+        ("-4", "route replace default via 169.254.38.39 dev eth0 table 19999 onlink protocol 213"),
+    ]

@@ -1,0 +1,59 @@
+"""The second line: routing refuses what comes from governed sources and nftables has not looked at.
+
+It matters when a stranger flushes the ruleset of a node: marks are gone then, and with them all steering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from egress_compiler.ir import LastResort, SourceMaps, UnseenRule
+from egress_compiler.net import FAMILIES, Family, Intervals, cidrs, parse_span
+from egress_compiler.numbering import (
+    GATEWAY_DEVICE,
+    LAST_RESORT_PREFERENCE,
+    LAST_RESORT_TABLE,
+    NOBODY,
+    PREFIX_MASK,
+    TUNNEL_DEVICE,
+)
+
+MOST_SOURCES = 1000
+"""Of a node and family. The kernel walks the rules one by one for each packet without our mark."""
+
+
+class SecondLine:
+    """The same inside for every node, and each node's own sources."""
+
+    def __init__(self, inside: Mapping[Family, Intervals], families: Sequence[Family]) -> None:
+        self._families = families
+        self._inside = {f: tuple(cidrs(f, inside[f])) if f in families else () for f in FAMILIES}
+
+    def of(self, sources: SourceMaps, uplink: str, *, is_gateway: bool) -> LastResort:
+        rules = tuple(self._rules(sources, is_gateway))
+        used = {rule.family for rule in rules}
+        return LastResort(
+            preference=LAST_RESORT_PREFERENCE,
+            mask=PREFIX_MASK,
+            table=LAST_RESORT_TABLE,
+            via4=NOBODY[4],
+            device4=uplink,
+            inside4=self._inside[4] if 4 in used else (),
+            inside6=self._inside[6] if 6 in used else (),
+            rules=rules,
+        )
+
+    def _rules(self, sources: SourceMaps, is_gateway: bool) -> Iterator[UnseenRule]:
+        for family in self._families:
+            if is_gateway:
+                for device in (GATEWAY_DEVICE, TUNNEL_DEVICE):
+                    yield UnseenRule(family, None, device, "the gateway side")
+            pods, subnets = (sources.pods4, sources.subnets4) if family == 4 else (sources.pods6, sources.subnets6)
+            found = [(pod.source, pod.owner) for pod in pods]
+            found += [
+                (text, subnet.owner)
+                for subnet in subnets
+                for text in cidrs(family, [parse_span(subnet.source).interval])
+            ]
+            if len(found) <= MOST_SOURCES:
+                yield from (UnseenRule(family, source, None, owner) for source, owner in found)
