@@ -116,6 +116,7 @@ def test_routes_of_our_protocol_in_low_tables_are_not_ours() -> None:
 
 
 class FakeLast:
+    floating_marks: frozenset[int] = frozenset()
     last_resort = LastResort(
         "169.254.38.39",
         "eth0",
@@ -128,7 +129,9 @@ class FakeLast:
 
 
 def test_rules_of_the_last_resort_are_told_from_the_others(batches: list[tuple[str, str]]) -> None:
-    kernel = FakeKernel([KernelRule(4, 99, MARK, MASK, 3001, 213), KernelRule(4, 100, 0, 0xFF000000, 19999, 213, "10.0.0.8")])
+    kernel = FakeKernel(
+        [KernelRule(4, 99, MARK, MASK, 3001, 213), KernelRule(4, 100, 0, 0xFF000000, 19999, 213, "10.0.0.8")]
+    )
     rules = Rules(kernel, FakeLast, last=True)
     changes = rules.difference()
     assert [(c.action, c.object) for c in changes] == [
@@ -137,7 +140,10 @@ def test_rules_of_the_last_resort_are_told_from_the_others(batches: list[tuple[s
         ("remove", "rule ipv4 preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000"),
     ]
     rules.fix(changes)
-    assert ("-4", "rule delete preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213") in batches
+    assert (
+        "-4",
+        "rule delete preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213",
+    ) in batches
 
 
 def test_the_last_resort_has_its_table_to_itself(batches: list[tuple[str, str]]) -> None:
