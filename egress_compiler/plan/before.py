@@ -14,6 +14,7 @@ from egress_compiler.bundle import BUNDLE_VERSION, NODES, FileChange
 from egress_compiler.diagnostics import Collector, printable
 from egress_compiler.ir import (
     PLAN_VERSION,
+    ConnectionSync,
     Role,
     Slot,
     SnatClass,
@@ -56,6 +57,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
     eips4: tuple[str, ...]
     eips6: tuple[str, ...]
     vrrp: tuple[VrrpInstance, ...]
+    sync: ConnectionSync | None = None
 
 
 class _Metadata(msgspec.Struct):

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from egress_compiler.decide import Outcome
 from egress_compiler.ir import (
+    ConnectionSync,
     Role,
     Slot,
     SnatClass,
@@ -53,6 +54,8 @@ class NodeView(Protocol):
     def eips6(self) -> tuple[str, ...]: ...
     @property
     def vrrp(self) -> tuple[VrrpInstance, ...]: ...
+    @property
+    def sync(self) -> ConnectionSync | None: ...
 
 
 class PodEntry(NamedTuple):
