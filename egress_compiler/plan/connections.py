@@ -2,8 +2,8 @@
 
 A connection is classified when it begins and keeps its slot in the conntrack mark of its pod's node, which classifies
 it again where that slot is not in use any more; a gateway keeps the source address in the connection's NAT binding,
-and tells its peers of it.  So an open connection goes on exactly as long as it leads to a gateway that knows its binding
-and lets the address out, and answers arrive at one that knows it, too.
+and tells its peers of it.  So an open connection goes on exactly as long as it leads to a gateway that knows its
+binding and lets the address out, and answers arrive at one that knows it, too.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from netaddr import IPAddress, iprange_to_cidrs
 from egress_compiler.ir import Source, SourceMaps
 from egress_compiler.lower import last_resort
 from egress_compiler.lower.last_resort import MOST_SOURCES, SecondLine
-from egress_compiler.net import Interval, Intervals, cidrs, everything
+from egress_compiler.net import Family, Interval, Intervals, cidrs, everything
 
-INSIDE: dict[int, Intervals] = {4: (Interval(10 << 24, (10 << 24) + 255),), 6: (Interval(1 << 64, (1 << 64) + 1),)}
+INSIDE: dict[Family, Intervals] = {4: (Interval(10 << 24, (10 << 24) + 255),), 6: (Interval(1 << 64, (1 << 64) + 1),)}
 
 
 def sources(*pods4: str, subnets4: tuple[str, ...] = ()) -> SourceMaps:

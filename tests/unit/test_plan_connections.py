@@ -63,6 +63,11 @@ class Cluster:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._last: Compilation | None = None
+        self._settings: Path | None = None
+
+    def settings(self, text: str) -> None:
+        self._settings = self._directory / "settings.yaml"
+        self._settings.write_text(text)
 
     def compiled(
         self, *policies: Json, objects: Sequence[Json] = (), move: tuple[str, str] | None = None
@@ -76,7 +81,9 @@ class Cluster:
         (self._directory / "policies.yaml").write_text("\n---\n".join(documents))
         items = {"kind": "List", "items": list(objects or (*NODES, *PODS, *OTHERS))}
         (self._directory / "cluster.json").write_text(json.dumps(items))
-        inputs = Inputs((self._directory / "policies.yaml",), (self._directory / "cluster.json",))
+        inputs = Inputs(
+            (self._directory / "policies.yaml",), (self._directory / "cluster.json",), settings=self._settings
+        )
         lock = self._last.allocation.lock if self._last else None
         if lock is not None and move is not None:
             lock = pinned(lock, *move)
@@ -147,26 +154,33 @@ def test_a_policy_that_goes_keeps_what_another_one_still_routes_and_owns(cluster
     assert flow.connections.reason == "keep 10.6.1.61 until they close"
 
 
-def test_an_eip_that_moves_breaks_although_the_address_stays(cluster: Cluster) -> None:
+@pytest.mark.parametrize(("told", "fate"), [(True, "kept"), (False, "broken")])
+def test_an_eip_that_moves_takes_along_what_its_new_node_was_told(cluster: Cluster, told: bool, fate: str) -> None:
+    cluster.settings(f"connectionSync: {{enabled: {str(told).lower()}}}\n")
     policies = policy("web", "10.6.1.61"), policy("api", "10.6.1.62", BOTH, destSubnet=["203.0.113.0/24"], priority=1)
     before = cluster.compiled(*policies)
     other = "gw2" if before_node(before) == "gw1" else "gw1"
     plan = between(before, cluster.compiled(*policies, move=("internet/10.6.1.61", other)), "before")
     (flow,) = flows(plan, "shop/web")
     assert (flow.kind, flow.before.address, flow.after.address) == ("moves", "10.6.1.61", "10.6.1.61")
-    assert (flow.connections.fate, plan.disruptive) == ("broken", True)
+    assert (flow.connections.fate, plan.disruptive) == (fate, not told)
     assert [(eip.before, eip.after) for eip in plan.eips] == [("gw1" if other == "gw2" else "gw2", other)]
 
 
-def test_an_eip_that_moves_while_its_old_slot_lives_breaks_by_its_answers(cluster: Cluster) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_an_eip_that_moves_while_its_old_slot_lives_depends_on_its_answers(cluster: Cluster, told: bool) -> None:
+    cluster.settings(f"connectionSync: {{enabled: {str(told).lower()}}}\n")
     both = policy("web", "10.6.1.61"), policy("api", "10.6.1.62", API)
     before = cluster.compiled(*both)
     here = before_node(before)
     before = cluster.compiled(*both, move=("internet/10.6.1.62", here))
     there = "gw2" if here == "gw1" else "gw1"
     flow = only_flow(before, cluster.compiled(*both, move=("internet/10.6.1.61", there)))
-    assert flow.connections.fate == "broken"
-    assert flow.connections.reason == f"answers to 10.6.1.61 arrive at {there}, which does not know them"
+    if told:
+        assert (flow.connections.fate, flow.connections.reason) == ("kept", "go on unchanged")
+    else:
+        assert flow.connections.fate == "broken"
+        assert flow.connections.reason == f"answers to 10.6.1.61 arrive at {there}, which does not know them"
 
 
 def test_node_addresses_break_where_the_gateway_lets_them_out_no_more(cluster: Cluster) -> None:
