@@ -162,7 +162,20 @@ DRIFTS = (
         "echo '# by hand' >> /etc/egress-gateway/nftables.nft",
         ("file /etc/egress-gateway/nftables.nft",),
     ),
-    Drift("file not executable", "gw1", "chmod -x /etc/e*/notify.sh", ("file /etc/egress-gateway/notify.sh",)),
+    Drift(
+        "file not executable",
+        "gw1",
+        "chmod -x /etc/e*/notify.sh",
+        ("file /etc/egress-gateway/notify.sh", "keepalived"),
+    ),
+    Drift(
+        "keepalived made to read another file",
+        "gw1",
+        "cd /etc/egress-gateway; cp keepalived.conf /tmp/kept\n"
+        "sed -i 's/advert_int .*/advert_int 0.3/' keepalived.conf\n"
+        "kill -HUP $(cat /run/egress-gateway/keepalived.pid); sleep 0.3; cat /tmp/kept >keepalived.conf; rm /tmp/kept",
+        ("keepalived",),
+    ),
     Drift("stray file", "worker1", "touch /etc/egress-gateway/stray", ("file /etc/egress-gateway/stray",)),
     Drift("plan lost", "gw1", "rm /etc/egress-gateway/plan.json", ("file /etc/egress-gateway/plan.json",)),
     Drift(

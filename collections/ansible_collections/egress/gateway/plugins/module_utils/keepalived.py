@@ -64,8 +64,14 @@ class Keepalived(Resource):
         return processes.is_running(self._paths.keepalived_pid, self._marker)
 
     def _read_loaded(self) -> str:
+        """Empty where that is not certain: a file that changed afterwards may have been read, and put back again."""
+        loaded = self._paths.keepalived_loaded
         try:
-            return self._paths.keepalived_loaded.read_text(encoding="utf-8")
+            since = loaded.stat().st_mtime_ns
+            for path in (self._paths.file(KEEPALIVED), *self._paths.config.glob("*.sh")):
+                if path.exists() and path.stat().st_ctime_ns > since:
+                    return ""
+            return loaded.read_text(encoding="utf-8")
         except OSError:
             return ""
 
