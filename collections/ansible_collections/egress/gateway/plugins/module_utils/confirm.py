@@ -119,12 +119,12 @@ def disarm(paths: Paths) -> None:
 
 
 def start(paths: Paths, service: bool, seconds: float) -> None:
-    """Who waits: a timer of systemd's, or a process that belongs to nobody."""
+    """Who waits: a timer of systemd's, or a process of nobody's. The timer's start is not awaited: it may be a boot."""
     program = [sys.executable or "/usr/bin/python3", str(paths.rollback)]
     if service:
         run(["systemctl", "stop", TIMER + ".timer"], check=False)
         run(["systemctl", "reset-failed", TIMER + ".timer", TIMER + ".service"], check=False)
-        options = ["--quiet", "--collect", "--unit=" + TIMER, "--on-active=%ds" % max(seconds, 1)]
+        options = ["--quiet", "--collect", "--no-block", "--unit=" + TIMER, "--on-active=%ds" % max(seconds, 1)]
         run(["systemd-run", *options, "--timer-property=AccuracySec=1s", *program])
         return
     if not [pid for pid in processes.find(str(paths.rollback)) if pid != os.getpid()]:

@@ -1,7 +1,12 @@
 # Copyright: (c) 2026, The egress-compiler authors
 # SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
 # Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
-"""systemd units: the one restores the node at boot without controller, the other runs keepalived."""
+"""systemd units: what restores the node at boot without controller or network, and what runs the daemons.
+
+The table comes before any interface is configured: whatever starts pods, and however early, what is governed is stopped
+until the tunnel is there. Tunnel, rules and routes come when the network is up, as systemd-networkd removes rules and
+routes of others when it starts, and still before the usual runtimes.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +25,11 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
 )
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
+GUARD_UNIT = "egress-gateway-guard.service"
 RESTORE_UNIT = "egress-gateway.service"
 KEEPALIVED_UNIT = "egress-gateway-keepalived.service"
 CONNTRACKD_UNIT = "egress-gateway-conntrackd.service"
+_NAMES = (GUARD_UNIT, RESTORE_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
 
 _POD_RUNTIMES = " ".join(
     "%s.service" % name
@@ -41,18 +48,24 @@ _POD_RUNTIMES = " ".join(
     )
 )
 _LOADERS = (
+    (RULESET, "nft -f"),
     ("vxlan.batch", "ip -batch"),
     ("fdb.batch", "bridge -batch"),
-    (RULESET, "nft -f"),
     ("sysctl.conf", "sysctl --load"),
     ("routes.batch", "ip -batch"),
     ("routes6.batch", "ip -6 -batch"),
 )
-"""What loads which file, in order; pods start after all of it. Sysctls of connection tracking exist after nft."""
+"""What loads which file, in order. The first that fails ends it: with the table there, what is governed stays inside.
+
+Sysctls of connection tracking exist after nft, those of the tunnel device after it.
+"""
 
 
 class Units(Resource):
-    """Our unit files, and that they are enabled. Nothing is started here: the restore unit is for boot."""
+    """Our unit files, that they are enabled, and that the guard is active: only then it follows a flushed table.
+
+    The restore unit is for boot, and the daemons' are started by those who know their configuration.
+    """
 
     def __init__(self, paths: Paths, files: Mapping[str, str]) -> None:
         self._paths = paths
@@ -63,32 +76,43 @@ class Units(Resource):
         for name, text in self._units.items():
             items["unit " + name] = Item(_state(text), "restore at boot")
             items["unit %s at boot" % name] = Item("enabled", "restore at boot")
+        if GUARD_UNIT in self._units:
+            items["unit %s now" % GUARD_UNIT] = Item("active", "restore at boot")
         return items
 
     def actual(self) -> Items:
         found = {}
-        for name in (RESTORE_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT):
+        for name in _NAMES:
             path = self._paths.units / name
             if path.is_file():
                 found["unit " + name] = Item(_state(path.read_text(encoding="utf-8", errors="replace")))
-            done = run(["systemctl", "is-enabled", name], check=False)
-            if done.stdout.strip() == "enabled":
+        for properties in _shown(run(["systemctl", "show", "--property=Id,UnitFileState,ActiveState", *_NAMES]).stdout):
+            name = properties.get("Id", "")
+            if properties.get("UnitFileState") == "enabled":
                 found["unit %s at boot" % name] = Item("enabled")
+            if name == GUARD_UNIT and properties.get("ActiveState") == "active":
+                found["unit %s now" % name] = Item("active")
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        verbs = {" at boot": ("enable", "disable"), " now": ("start", "stop")}
+        orders = [
+            (pair[change.action == "remove"], change.object.split(" ")[1])
+            for change in changes
+            for ending, pair in verbs.items()
+            if change.object.endswith(ending)
+        ]
         try:
-            enablement = [c for c in changes if c.object.endswith(" at boot")]
-            for change in enablement:
-                if change.action == "remove":
-                    run(["systemctl", "disable", change.object.split(" ")[1]])
+            for verb, name in orders:
+                if verb in ("disable", "stop"):
+                    run(["systemctl", verb, name])
             for change in changes:
-                if change not in enablement:
+                if not change.object.endswith(tuple(verbs)):
                     self._fix_file(change)
             run(["systemctl", "daemon-reload"])
-            for change in enablement:
-                if change.action != "remove":
-                    run(["systemctl", "enable", change.object.split(" ")[1]])
+            for verb, name in orders:
+                if verb in ("enable", "start"):
+                    run(["systemctl", verb, name])
         except NodeError as error:
             return error
         except OSError as error:
@@ -108,7 +132,7 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     """The unit files of a node with these files; none for no files."""
     if not files:
         return {}
-    found = {RESTORE_UNIT: restore_unit(paths)}
+    found = {GUARD_UNIT: guard_unit(paths), RESTORE_UNIT: restore_unit(paths)}
     if CONNTRACKD in files:
         found[CONNTRACKD_UNIT] = conntrackd_unit(paths)
     if KEEPALIVED in files:
@@ -116,27 +140,60 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def restore_unit(paths: Paths) -> str:
-    """The same for every node and bundle: at boot the files may be those of the bundle before."""
-    load = "\n".join(
-        "ExecStart=/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {"file": paths.file(name), "tool": tool}
-        for name, tool in _LOADERS
-    )
+def guard_unit(paths: Paths) -> str:
+    """The table alone. Others' firewalls that flush all tables when they load come before it, and bring it back."""
     return """# Written by the Ansible collection egress.gateway, which also removes it.
 [Unit]
-Description=Egress gateway: restore tunnel, rules and nftables
+Description=Egress gateway: what is governed does not leave by itself
 Documentation=file:%(config)s
 ConditionPathExists=%(config)s/%(ruleset)s
+DefaultDependencies=no
 RequiresMountsFor=%(config)s %(state)s
-Wants=network-online.target
-After=network-online.target systemd-sysctl.service nftables.service firewalld.service
-Before=%(runtimes)s
+After=systemd-modules-load.service nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 # What nobody confirmed before the node went down is not what it comes up with.
 ExecStartPre=-/bin/sh -c '[ ! -e %(boot)s ] || exec /bin/sh %(boot)s'
+ExecStart=%(load)s
+ExecReload=%(load)s
+
+[Install]
+WantedBy=multi-user.target
+""" % {
+        "config": paths.config,
+        "state": paths.state,
+        "ruleset": RULESET,
+        "boot": paths.boot,
+        "load": _load(paths, RULESET, "nft -f"),
+    }
+
+
+def _load(paths: Paths, name: str, tool: str) -> str:
+    """The same for every node and bundle: at boot the files may be those of the bundle before."""
+    return "/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {"file": paths.file(name), "tool": tool}
+
+
+def restore_unit(paths: Paths) -> str:
+    load = "\n".join("ExecStart=" + _load(paths, name, tool) for name, tool in _LOADERS)
+    return """# Written by the Ansible collection egress.gateway, which also removes it.
+[Unit]
+Description=Egress gateway: restore tunnel, rules and nftables
+Documentation=file:%(config)s
+ConditionPathExists=%(config)s/%(ruleset)s
+Wants=network-online.target %(guard)s
+After=network-online.target systemd-networkd.service systemd-sysctl.service firewalld.service %(guard)s
+Before=%(runtimes)s
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
 # A second start begins from nothing, too. At boot there is nothing to take away.
 ExecStartPre=-ip rule flush protocol %(protocol)d
 ExecStartPre=-ip -6 rule flush protocol %(protocol)d
@@ -150,8 +207,7 @@ ExecStartPre=-ip link delete dev %(wire)s
 WantedBy=multi-user.target
 """ % {
         "config": paths.config,
-        "state": paths.state,
-        "boot": paths.boot,
+        "guard": GUARD_UNIT,
         "ruleset": RULESET,
         "runtimes": _POD_RUNTIMES,
         "protocol": PROTOCOL,
@@ -229,6 +285,11 @@ WantedBy=multi-user.target
         "lock": paths.conntrackd_lock,
         "socket": paths.conntrackd_socket,
     }
+
+
+def _shown(text: str) -> list[dict[str, str]]:
+    """What ``systemctl show`` prints: KEY=VALUE, with an empty line between units."""
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
 
 
 def _state(text: str) -> str:

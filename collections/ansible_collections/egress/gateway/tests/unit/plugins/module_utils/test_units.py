@@ -14,7 +14,12 @@ from ansible_collections.egress.gateway.plugins.module_utils import units
 from ansible_collections.egress.gateway.plugins.module_utils.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
-from ansible_collections.egress.gateway.plugins.module_utils.units import KEEPALIVED_UNIT, RESTORE_UNIT, Units
+from ansible_collections.egress.gateway.plugins.module_utils.units import (
+    GUARD_UNIT,
+    KEEPALIVED_UNIT,
+    RESTORE_UNIT,
+    Units,
+)
 
 FILES = dict.fromkeys(
     (
@@ -37,18 +42,28 @@ class Systemctl:
 
     def __init__(self) -> None:
         self.enabled: set[str] = set()
+        self.active: set[str] = set()
         self.log: list[str] = []
 
     def run(self, argv: list[str], stdin: str = "", check: bool = True) -> Finished:
         verb, name = argv[1], argv[-1]
-        if verb == "is-enabled":
-            return Finished(0, "enabled\n", "") if name in self.enabled else Finished(1, "disabled\n", "")
+        if verb == "show":
+            return Finished(0, "\n\n".join(map(self._shown, argv[3:])) + "\n", "")
         self.log.append(" ".join(argv[1:]))
-        if verb == "enable":
-            self.enabled.add(name)
-        if verb == "disable":
-            self.enabled.discard(name)
+        names = self.enabled if verb in ("enable", "disable") else self.active
+        if verb in ("enable", "start"):
+            names.add(name)
+        if verb in ("disable", "stop"):
+            names.discard(name)
         return Finished(0, "", "")
+
+    def _shown(self, name: str) -> str:
+        state = "enabled" if name in self.enabled else ""
+        return "Id=%s\nActiveState=%s\nUnitFileState=%s" % (
+            name,
+            "active" if name in self.active else "inactive",
+            state,
+        )
 
 
 @pytest.fixture
@@ -61,14 +76,14 @@ def systemctl(monkeypatch: pytest.MonkeyPatch) -> Systemctl:
 def test_installed_enabled_and_gone_again(tmp_path: Path, systemctl: Systemctl) -> None:
     paths = Paths(units=tmp_path)
     assert bring([Units(paths, FILES)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [KEEPALIVED_UNIT, RESTORE_UNIT]
-    assert systemctl.enabled == {KEEPALIVED_UNIT, RESTORE_UNIT}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [GUARD_UNIT, KEEPALIVED_UNIT, RESTORE_UNIT]
+    assert systemctl.enabled == {GUARD_UNIT, KEEPALIVED_UNIT, RESTORE_UNIT}
     assert systemctl.log[0] == "daemon-reload"
-    assert not [line for line in systemctl.log if line.startswith(("start", "restart"))]
+    assert [line for line in systemctl.log if "start" in line] == ["start " + GUARD_UNIT]
     assert not bring([Units(paths, FILES)])
 
     assert clear([Units(paths, {})])
-    assert (list(tmp_path.iterdir()), systemctl.enabled) == ([], set())
+    assert (list(tmp_path.iterdir()), systemctl.enabled, systemctl.active) == ([], set(), set())
     assert not clear([Units(paths, {})])
 
 
@@ -81,7 +96,7 @@ def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemct
         "unit %s at boot" % KEEPALIVED_UNIT,
     ]
     bring([Units(paths, worker)])
-    assert systemctl.enabled == {RESTORE_UNIT}
+    assert systemctl.enabled == {GUARD_UNIT, RESTORE_UNIT}
 
 
 def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:
@@ -89,9 +104,9 @@ def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:
     assert started == [
         "ExecStart=/bin/sh -c '[ ! -e /etc/egress-gateway/%s ] || exec %s /etc/egress-gateway/%s'" % (name, tool, name)
         for name, tool in (
+            ("nftables.nft", "nft -f"),
             ("vxlan.batch", "ip -batch"),
             ("fdb.batch", "bridge -batch"),
-            ("nftables.nft", "nft -f"),
             ("sysctl.conf", "sysctl --load"),
             ("routes.batch", "ip -batch"),
             ("routes6.batch", "ip -6 -batch"),
