@@ -1,0 +1,169 @@
+"""Every command of a run fails, is killed half-way, hangs, or is the last that the module lives to see.
+
+Afterwards the node is as before or as wanted, or the next run makes it so; and no packet of a governed pod ever left
+with an address that is not an EIP. By default a sample; EGRESS_FAULT_STEP=1 takes every command and every fault.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egress_compiler.lab import Lab
+from tests.ansible.conftest import COLLECTIONS, NODES, Node, node_files, packed
+from tests.ansible.leaks import govern, heard, talking
+from tests.ansible.test_apply_failure import altered
+
+pytestmark = pytest.mark.lab
+
+SHIM = Path(__file__).with_name("fault.sh")
+PROGRAMS = ("bridge", "ip", "keepalived", "nft", "unshare")
+FAULTS = ("fail", "half", "hang", "module-before", "module-after")
+STEP = int(os.environ.get("EGRESS_FAULT_STEP", "61"))
+"""One of so many; prime, so that each fault meets commands of every kind."""
+PATIENCE = 300 if STEP > 10 else 7200
+
+
+@dataclass(frozen=True)
+class Run:
+    """An apply with one fault: what it said, if it lived to say anything, and the commands that it ran."""
+
+    result: dict[str, Any] | None
+    commands: list[str]
+
+
+def other(files: dict[str, str]) -> dict[str, str]:
+    """A bundle that differs in every kind of object."""
+    plan = json.loads(files["plan.json"])
+    rule = plan["rules"][0] | {"mark": 0x26000009, "table": 3009}
+    route = next(r for r in plan["routes"] if r["via"] is None) | {"table": 3009}
+    changed = altered(
+        files,
+        tunnel=plan["tunnel"] | {"mtu": 1400, "addresses": [*plan["tunnel"]["addresses"], "172.31.9.9/32"]},
+        peers=plan["peers"][1:],
+        rules=[*plan["rules"], rule],
+        routes=[*plan["routes"], route],
+        sysctls=[*plan["sysctls"], {"key": "net/ipv4/conf/all/log_martians", "value": "1", "reason": "a test"}],
+    )
+    changed["nftables.nft"] = (
+        files["nftables.nft"].replace("goto blocked", "goto refused").replace("chain blocked", "chain refused")
+    )
+    return changed | {name: text + "# another\n" for name, text in files.items() if name == "keepalived.conf"}
+
+
+class Faults:
+    """A node whose commands go wrong at will."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        node.shell("mkdir -p /etc/faults /etc/shim; mount --bind /etc/shim /usr/local/sbin")
+        for program in PROGRAMS:
+            node.lab.exec(node.name, ["tee", f"/etc/shim/{program}"], stdin=SHIM.read_text(encoding="utf-8"))
+        node.shell("chmod +x /etc/shim/*")
+
+    def run(self, at: int, how: str, **arguments: Any) -> Run:
+        self.node.shell(f"cd /etc/faults; : >log; echo {at} >at; echo {how} >how")
+        arguments |= {"service_manager": "direct", "command_timeout": 1, "_ansible_remote_tmp": "/run/ansible"}
+        done = self.node.lab.exec(
+            self.node.name,
+            [sys.executable, "-m", "ansible_collections.egress.gateway.plugins.modules.apply"],
+            stdin=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            env={"PYTHONPATH": str(COLLECTIONS)},
+            check=False,
+        )
+        commands = self.node.shell("cd /etc/faults; echo 0 >at; cat log").splitlines()
+        result = json.loads(done.stdout) if done.stdout.strip() else None
+        assert result is not None or done.returncode in (137, -9), done.stderr[-2000:]
+        return Run(result, commands)
+
+    def end(self) -> None:
+        self.node.shell("umount /usr/local/sbin; rm -r /etc/faults /etc/shim")
+
+
+@pytest.fixture
+def governed(lab: Lab, bundle_dir: Path) -> Iterator[Lab]:
+    """The whole lab with the bundle applied, and a pod that never stops talking."""
+    govern(lab, bundle_dir)
+    with talking(lab):
+        yield lab
+    for name in NODES:
+        Node(lab, name).absent()
+
+
+def plan_of_faults(count: int) -> list[tuple[int, str]]:
+    return [(at, how) for at in range(1, count + 1) for how in FAULTS][::STEP]
+
+
+def state_of(node: Node, candidates: dict[str, dict[str, str] | None]) -> str:
+    """Which of the bundles the node has."""
+    for name, files in candidates.items():
+        predicted = node.absent(check=True) if files is None else node.apply(files, check=True)
+        assert not predicted.get("failed"), predicted["msg"]
+        if predicted["changes"] == []:
+            return name
+    return "neither"
+
+
+def prove(faults: Faults, before: dict[str, str] | None, wanted: dict[str, str] | None, at: int, how: str) -> None:
+    """One run with one fault, and what must hold then."""
+    node = faults.node
+    arguments = {"state": "absent"} if wanted is None else {"payload": packed(wanted)}
+    run = faults.run(at, how, **arguments)
+    place = (
+        f"{how} at command {at} of {len(run.commands)}: {run.commands[at - 1] if len(run.commands) >= at else 'none'}"
+    )
+    candidates = {"before": before, "wanted": wanted}
+    if run.result is None:
+        assert how.startswith("module"), place
+    elif not run.result.get("failed"):
+        assert state_of(node, candidates) == "wanted", place
+    else:
+        assert run.result["rolled_back"] or "Nothing was changed" in run.result["msg"], (place, run.result["msg"])
+        assert state_of(node, candidates) == "before", (place, run.result["msg"])
+    healed = faults.run(0, "no", **arguments).result
+    assert healed is not None, place
+    assert not healed.get("failed"), (place, healed["msg"])
+    assert state_of(node, candidates) == "wanted", place
+
+
+@pytest.mark.parametrize("name", ["worker1", "gw1"])
+@pytest.mark.timeout(PATIENCE)
+def test_a_change_goes_wrong(governed: Lab, bundle_dir: Path, name: str) -> None:
+    node = Node(governed, name)
+    faults = Faults(node)
+    files = node_files(bundle_dir, name)
+    bundles = [files, other(files)]
+    count = len(faults.run(0, "no", payload=packed(bundles[1])).commands)
+    assert count > 30
+    for at, how in plan_of_faults(count):
+        prove(faults, bundles[1], bundles[0], at, how)
+        assert heard(governed)[0] == [], (at, how)
+        bundles.reverse()
+    faults.end()
+    assert node.shell("ls -A /tmp /etc/systemd/system | grep egress || true") == ""
+    leaked, right = heard(governed)
+    assert (leaked, right > 100) == ([], True)
+
+
+@pytest.mark.parametrize("name", ["worker2", "gw2"])
+@pytest.mark.timeout(PATIENCE)
+def test_coming_and_going_go_wrong(lab: Lab, bundle_dir: Path, name: str) -> None:
+    node = Node(lab, name)
+    nothing = node.state()
+    faults = Faults(node)
+    files = node_files(bundle_dir, name)
+    ways: list[tuple[dict[str, str] | None, dict[str, str] | None]] = [(None, files), (files, None)]
+    counts = [
+        len(faults.run(0, "no", payload=packed(files)).commands),
+        len(faults.run(0, "no", state="absent").commands),
+    ]
+    for at, how in plan_of_faults(max(counts)):
+        for before, wanted in ways:
+            prove(faults, before, wanted, at, how)
+    faults.end()
+    assert nothing.diff(node.state()) == ""
