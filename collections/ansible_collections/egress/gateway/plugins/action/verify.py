@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "node": {"type": "str"},
                 "fail_on_drift": {"type": "bool", "default": True},
                 "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+                "probe_owners": {"type": "bool", "default": True},
                 "command_timeout": {"type": "int", "default": 60},
             },
         )

@@ -41,7 +41,7 @@ def node_info(address: str | None = None) -> dict[str, Any]:
         "default_interface": device,
         "default_mtu": int(links[device]["mtu"]) if device in links else None,
         "drained": is_drained(Paths()),
-        "versions": {name: _version(argv) for name, argv in sorted(_VERSIONS.items())},
+        "versions": {name: version(name) for name in sorted(_VERSIONS)},
         "missing_tools": [tool for tool in REQUIRED if find(tool) is None],
         "missing_gateway_tools": [tool for tool in OF_GATEWAYS if find(tool) is None],
     }
@@ -93,8 +93,9 @@ def _subnets(link: Mapping[str, Any]) -> list[str]:
     return [str(n) for n in sorted(found, key=lambda n: (n.version, str(n))) if n.prefixlen < n.max_prefixlen]
 
 
-def _version(argv: Sequence[str]) -> str | None:
+def version(name: str) -> str | None:
     """The first number that the program says of itself; None where it is missing."""
+    argv = _VERSIONS[name]
     if find(argv[0]) is None:
         return None
     done = run(argv, check=False)

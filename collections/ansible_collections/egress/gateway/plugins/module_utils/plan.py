@@ -126,6 +126,8 @@ class Plan:
     sysctls: tuple[Sysctl, ...]
     origins: Mapping[str, str]
     """Where nftables objects come from: by source, EIP, underlay address or chain name."""
+    gateways: tuple[str, ...]
+    """Underlay addresses of the other gateways that this one shares a slot with."""
     alone: tuple[str, ...] = ()
     """The slots of this gateway that have no other gateway."""
 
@@ -182,6 +184,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
             Sysctl(_sysctl(s["key"]), _matching(_VALUE, s["value"]), str(s["reason"])) for s in data["sysctls"]
         ),
         origins=_origins(data, slots),
+        gateways=tuple(sorted({_address(peer) for instance in data["vrrp"] for peer in instance["peers"]})),
         alone=tuple(slots[instance["slot"]] for instance in data["vrrp"] if not instance["peers"]),
     )
 

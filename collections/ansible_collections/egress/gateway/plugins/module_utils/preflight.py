@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 
+from ansible_collections.egress.gateway.plugins.module_utils import eips
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
+from ansible_collections.egress.gateway.plugins.module_utils.facts import version
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     CONNTRACKD,
@@ -23,8 +27,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change
 
+KEEPALIVED_PROGRAM = "keepalived"
+
 _OVERHEAD = {4: 50, 6: 70}
 """Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
+
+_LEAST = {"nftables": ((1, 0, 2), "1.0.2"), "iproute2": ((5, 10), "5.10"), KEEPALIVED_PROGRAM: ((2, 2), "2.2")}
+_NETWORKD = tuple(Path(directory) for directory in ("/usr/lib/systemd", "/etc/systemd", "/run/systemd"))
+_NETWORKD_RUNS = Path("/run/systemd/netif/state")
 
 _RULESET_OBJECTS = ("table ", "chain ", "set ", "map ", "element ", "rule ")
 _CHECK_KEEPALIVED = (
@@ -44,8 +54,11 @@ def require_tools(bundle: NodeBundle | None) -> None:
         raise NodeError("not installed on this node: %s" % ", ".join(missing))
 
 
-def check(bundle: NodeBundle, kernel: Kernel, paths: Paths, changes: Sequence[Change]) -> list[str]:
-    """Warnings. NodeError when the changes cannot succeed. Touches nothing but a temporary directory."""
+def check(
+    bundle: NodeBundle, before: Plan | None, kernel: Kernel, paths: Paths, changes: Sequence[Change]
+) -> list[str]:
+    """Warnings. NodeError when the changes cannot succeed. Touches nothing."""
+    _check_versions(bundle)
     _check_interfaces(bundle.plan, kernel)
     _check_sysctls(bundle.plan, paths)
     objects = [change.object for change in changes]
@@ -53,7 +66,42 @@ def check(bundle: NodeBundle, kernel: Kernel, paths: Paths, changes: Sequence[Ch
         run(["nft", "-c", "-f", "-"], bundle.files[RULESET])
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
-    return _mtu_warnings(bundle.plan, kernel)
+    eips.require_free(bundle.plan, before)
+    return _mtu_warnings(bundle.plan, kernel) + networkd_warnings()
+
+
+def _check_versions(bundle: NodeBundle) -> None:
+    """The kernel is not asked for its version: it is the one that loads the table when it is compared."""
+    for program, (least, wanted) in _LEAST.items():
+        if program == KEEPALIVED_PROGRAM and KEEPALIVED not in bundle.files:
+            continue
+        found = version(program)
+        numbers = tuple(int(n) for n in re.findall(r"\d+", found or "")[: len(least)])
+        if numbers and numbers < least:
+            raise NodeError("%s %s on this node is too old, it takes %s or later" % (program, found, wanted))
+
+
+def networkd_warnings(directories: Sequence[Path] = _NETWORKD, running: Path = _NETWORKD_RUNS) -> list[str]:
+    """systemd-networkd removes rules and routes of others when it starts, unless it is told not to."""
+    if not running.exists():
+        return []
+    text = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for directory in directories
+        for path in [directory / "networkd.conf", *sorted((directory / "networkd.conf.d").glob("*.conf"))]
+        if path.is_file()
+    )
+    missing = [
+        key
+        for key in ("ManageForeignRoutingPolicyRules", "ManageForeignRoutes")
+        if not re.search(r"^\s*%s\s*=\s*(no|false|0|off|n|f)\s*$" % key, text, re.MULTILINE | re.IGNORECASE)
+    ]
+    if not missing:
+        return []
+    return [
+        "systemd-networkd removes the gateway's rules and routes whenever it is restarted: set %s in networkd.conf"
+        % " and ".join("%s=no" % key for key in missing)
+    ]
 
 
 def _check_interfaces(plan: Plan, kernel: Kernel) -> None:

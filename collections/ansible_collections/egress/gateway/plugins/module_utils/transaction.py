@@ -173,7 +173,8 @@ def _prepare(
         if confirm_seconds and isinstance(before, NodeError):
             raise NodeError("with a time limit the node must be able to go back, and it cannot: %s" % before)
         if wanted is not None and outcome.changes:
-            outcome.warnings += preflight.check(wanted, Kernel(), paths, outcome.changes)
+            plan = before.plan if isinstance(before, NodeBundle) else None
+            outcome.warnings += preflight.check(wanted, plan, Kernel(), paths, outcome.changes)
         if not confirm_seconds:
             outcome.changes = (*outcome.changes, *confirm.Unconfirmed(paths).difference())
     except NodeError as error:

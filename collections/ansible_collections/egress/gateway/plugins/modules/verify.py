@@ -28,7 +28,7 @@ options:
       - The default is the variable C(egress_node_name) if it is set, else C(inventory_hostname).
     type: str
   fail_on_drift:
-    description: Whether drift makes the task fail.
+    description: Whether drift or a conflict makes the task fail.
     type: bool
     default: true
   service_manager:
@@ -37,6 +37,13 @@ options:
     type: str
     choices: [auto, systemd, direct]
     default: auto
+  probe_owners:
+    description:
+      - Whether a gateway asks its segment who answers for the egress IPs, by ARP and neighbour discovery.
+      - Each must have one owner, a gateway. While gateways change places the question is repeated, for up to five
+        seconds.
+    type: bool
+    default: true
   command_timeout:
     description:
       - As in M(egress.gateway.apply).
@@ -104,11 +111,34 @@ drained:
   description: Whether M(egress.gateway.drain) has emptied the node.
   returned: always
   type: bool
+conflicts:
+  description:
+    - Every egress IP that has no owner, several, or one that is no gateway. No apply on this node can put that right.
+    - Empty on workers, and without O(probe_owners).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: The egress IP.
+      type: str
+    problem:
+      description: What is wrong, such as C(held by this node and by another host).
+      type: str
+    seen:
+      description: MAC addresses that answer for it, or the device of this node that has it.
+      type: list
+      elements: str
+    origin:
+      description: The policies that it is for.
+      type: str
 confirm_within:
   description: Seconds until the node goes back to what it had before; null if nothing waits for a confirmation.
   returned: always
   type: int
 """
+
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -116,6 +146,7 @@ from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
+from ansible_collections.egress.gateway.plugins.module_utils.eips import conflicts
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
@@ -131,6 +162,7 @@ def main() -> None:
             "node": {"type": "str"},
             "fail_on_drift": {"type": "bool", "default": True},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
+            "probe_owners": {"type": "bool", "default": True},
             "command_timeout": {"type": "int", "default": 60},
             "payload": {"type": "str"},
         },
@@ -145,24 +177,27 @@ def main() -> None:
         if wanted is None:
             raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
         found = drift(settled_differences(paths, task.service(module), wanted, before))
-        floating = held(Kernel(), wanted.plan)
+        wrong = [c.as_dict() for c in conflicts(wanted.plan)] if module.params["probe_owners"] else []
+        state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
+        state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
-    state = {"drift": found, "held": floating, "drained": is_drained(paths), "confirm_within": seconds_left(paths)}
-    if found and module.params["fail_on_drift"]:
-        task.fail(module, msg=_story(found), **state)
+    if (found or wrong) and module.params["fail_on_drift"]:
+        task.fail(module, msg=_story(found, wrong), **state)
     else:
         task.succeed(module, changed=False, **state)
 
 
-def _story(found: list[dict[str, str]]) -> str:
+def _story(found: list[dict[str, Any]], wrong: list[dict[str, Any]]) -> str:
     lines = [
         "%s: expected %s, found %s (%s)" % (d["object"], d["expected"] or "none", d["actual"] or "none", d["origin"])
         for d in found[:10]
     ]
-    more = ["and %d more" % (len(found) - 10)] if len(found) > 10 else []
-    return "%d objects differ from the plan: %s" % (len(found), "; ".join(lines + more))
+    lines += ["and %d more" % (len(found) - 10)] if len(found) > 10 else []
+    parts = ["%d objects differ from the plan: %s" % (len(found), "; ".join(lines))] if found else []
+    parts += ["%s is %s" % (c["address"], " ".join([c["problem"], *c["seen"]])) for c in wrong]
+    return ". ".join(parts)
 
 
 if __name__ == "__main__":
