@@ -338,6 +338,9 @@ class _Evaluation:
         if key == "tcp option":
             words.skip(len(words.rest()))
             return True
+        if words.rest()[:1] == ["&"] and key == "tcp flags":
+            words.skip(len(words.rest()))
+            return False  # asked of established connections only
         if key in ("tcp flags", "udp dport", "icmpv6 type", "ip protocol", "ip6 nexthdr"):
             # The packets that are tried are neither VXLAN nor VRRP nor neighbour discovery; all are a TCP SYN.
             words.take_value()

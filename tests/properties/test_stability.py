@@ -206,7 +206,7 @@ class _Difference:
     def check(self) -> None:
         for header, text in self.old.items():
             if header not in self.new:
-                own_slot = header in (f"chain slot.{self.slot} {{", f"chain mark.{self.slot} {{")
+                own_slot = header in (f"chain slot.{self.slot} {{", f"chain mark.{self.slot} {{", "chain adopt {")
                 whole_map = header.startswith(_OF_SOURCES) and self._was_all_its_own(text)
                 assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"
             elif self.new[header] != text:
@@ -214,7 +214,9 @@ class _Difference:
         come = {header: text for header, text in self.new.items() if header not in self.old}
         for header in come:
             chain = header.split()[1]
-            if chain.startswith(("slot.", "mark.")):
+            if chain == "adopt":
+                assert any(name.startswith("chain slot.") for name in come), header
+            elif chain.startswith(("slot.", "mark.")):
                 # What the policy's pods fall back to may have a slot that this node did not use before.
                 number = chain.partition(".")[2]
                 assert any(f"goto slot.{number} " in text for text in come.values()), header
@@ -244,7 +246,7 @@ class _Difference:
         come = [line.strip() for line in (Counter(new.splitlines()) - Counter(old.splitlines()))]
         for line in (*gone, *come):
             address = line.partition(" ")[0].rstrip(",")
-            if line in ("elements = {", "}") or line.startswith("ct direction original"):
+            if line in ("elements = {", "}") or line.startswith(("ct direction original", "ct mark & ")):
                 continue
             if kind == "map" or name.startswith("governed_"):
                 assert self._was_its_source(address), f"{name}: {line}"
@@ -260,7 +262,7 @@ class _Difference:
             elif "@governed_" in line or "Looked at" in line:
                 assert name == "prerouting", f"{name}: {line}"
             else:
-                assert name == "prerouting", f"{name}: {line}"
+                assert name in ("prerouting", "adopt"), f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]
                 assert line == f"0x{0x26000000 + int(number):08x} : jump mark.{number},", line
                 assert line in come or number == str(self.slot), line
