@@ -260,6 +260,7 @@ class NodePlan:
     eips4: tuple[str, ...]
     eips6: tuple[str, ...]
     vrrp: tuple[VrrpInstance, ...]
+    cut: tuple[str, ...]
     gateway_peers: tuple[str, ...]
     sync: ConnectionSync | None
     sysctls: tuple[Sysctl, ...]

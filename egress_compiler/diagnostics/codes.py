@@ -81,6 +81,8 @@ wrong-value (error): A value that is none of the possible ones
     The message lists them.
 out-of-range (error): A number beyond its bounds
     The message names them.
+connections (error): An annotation about open connections that says neither keep nor cut
+    With cut, a change of the policy ends the open connections that would leave otherwise if they began now.
 bad-name (error): A name or label that Kubernetes does not take
     Names are DNS-1123; they become file names, comments and configuration, so nothing else may get that far.
 duplicate-object (error): Two objects of one kind and name

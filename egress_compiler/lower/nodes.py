@@ -28,10 +28,12 @@ def lower(
     worker = WorkerSide(resolved, allocation, classification, layout)
     gateway = GatewaySide(resolved, allocation, classification, layout, settings)
     groups = SyncGroups(resolved, layout, settings)
+    cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)
     second = SecondLine(resolved.inside, resolved.families)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
     return tuple(
-        _node(node, resolved, layout, worker, gateway, groups, second, inside) for node in resolved.cluster.nodes
+        _node(node, resolved, layout, worker, gateway, groups, second, cutting, inside)
+        for node in resolved.cluster.nodes
     )
 
 
@@ -43,12 +45,15 @@ def _node(
     gateway: GatewaySide,
     groups: SyncGroups,
     second: SecondLine,
+    cutting: frozenset[str],
     inside: Mapping[Family, tuple[str, ...]],
 ) -> NodePlan:
     is_gateway = layout.is_gateway(node.name)
     steering = worker.steering(node)
     slots = worker.slots(steering)
     translation = gateway.translation(node)
+    named = {name for steer in steering.classes for name in steer.policies}
+    named |= {name for snat in translation.classes for name in snat.policies}
     return NodePlan(
         version=PLAN_VERSION,
         node=node.name,
@@ -73,6 +78,7 @@ def _node(
         snat_addresses4=gateway.snat_addresses(node, 4),
         snat_addresses6=gateway.snat_addresses(node, 6),
         vrrp=gateway.vrrp(node),
+        cut=tuple(sorted(named & cutting)),
         gateway_peers=groups.peers(node),
         sync=groups.sync(node),
         sysctls=node_sysctls(is_gateway, resolved.families),

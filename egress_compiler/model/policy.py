@@ -47,7 +47,7 @@ class Gateway:
 class Policy:
     """An EgressPolicy or EgressClusterPolicy; exactly one of ``pod_selector`` and ``pod_subnets`` is given.
 
-    ``destinations`` is None where everything outside the cluster is meant.
+    ``destinations`` is None where everything outside the cluster is meant.  With ``cut`` a change ends what is open.
     """
 
     ref: Ref
@@ -61,6 +61,7 @@ class Policy:
     namespace_selector: LabelSelector | None
     destinations: Mapping[Family, Intervals] | None
     priority: int
+    cut: bool
     document: Document = field(repr=False, compare=False)
 
     @property

@@ -58,6 +58,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
     eips6: tuple[str, ...]
     vrrp: tuple[VrrpInstance, ...]
     sync: ConnectionSync | None = None
+    cut: tuple[str, ...] = ()
 
 
 class _Metadata(msgspec.Struct):

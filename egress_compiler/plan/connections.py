@@ -14,8 +14,11 @@ from egress_compiler.plan.side import Side
 NONE = Connections("none", "")
 
 
-def open_connections(before: Answer, after: Answer, node: str, now: Side) -> Connections:
-    """Of a pod on ``node``, opened under ``before``, once ``now`` is applied."""
+def open_connections(before: Answer, after: Answer, node: str, was: Side, now: Side) -> Connections:
+    """Of a pod on ``node``, opened under ``before`` of ``was``, once ``now`` is applied."""
+    cutting = sorted({before.policy, after.policy} & (was.cut | now.cut))
+    if cutting and before.outcome != "blocked":
+        return _broken(f"cut, as {' and '.join(cutting)} says")
     if before.outcome == "direct":
         ends = "until they close" if after.governed else "until they close; new ones are refused"
         return Connections("kept", f"go on through no gateway, with the address that they have, {ends}")

@@ -56,6 +56,8 @@ class NodeView(Protocol):
     def vrrp(self) -> tuple[VrrpInstance, ...]: ...
     @property
     def sync(self) -> ConnectionSync | None: ...
+    @property
+    def cut(self) -> tuple[str, ...]: ...
 
 
 class PodEntry(NamedTuple):
@@ -109,6 +111,7 @@ class Side:
         for plan in self.nodes.values():
             self._add(plan)
         self.inside: Mapping[Family, Intervals] = self._inside()
+        self.cut = frozenset(policy for plan in self.nodes.values() for policy in plan.cut)
 
     def _add(self, plan: NodeView) -> None:
         self.classes |= {steer.name: steer for steer in plan.steer_classes if steer.name not in self.classes}

@@ -70,7 +70,7 @@ class SourceComparison:
     def _fate(self, difference: Difference, node: str) -> Connections:
         key = (difference, node)
         if key not in self._fates:
-            self._fates[key] = open_connections(difference.before, difference.after, node, self.new)
+            self._fates[key] = open_connections(difference.before, difference.after, node, self.old, self.new)
         return self._fates[key]
 
     def subnets(self) -> tuple[Sources, ...]:

@@ -13,6 +13,7 @@ from egress_compiler.validate.schemas import KINDS
 GENERATED_KINDS = frozenset({"EgressEndpointSlice", "EgressClusterEndpointSlice", "EgressTunnel"})
 """The compiler's answers: in an export of a whole cluster they are passed over."""
 DEFAULT_NAMESPACE = "default"
+CONNECTIONS_KEY = "egressgateway.spidernet.io/connections"
 DESCRIPTION_KEYS = ("egressgateway.spidernet.io/description", "description")
 
 

@@ -21,7 +21,7 @@ from egress_compiler.net import FAMILIES, Family
 from egress_compiler.validate import values
 from egress_compiler.validate.accept import accept_warnings
 from egress_compiler.validate.gateways import check_one_default, check_pools_apart, gateway
-from egress_compiler.validate.objects import description, known_objects, no_namespace, object_ref
+from egress_compiler.validate.objects import CONNECTIONS_KEY, description, known_objects, no_namespace, object_ref
 from egress_compiler.validate.schemas import KINDS
 from egress_compiler.validate.shape import check_shape
 
@@ -93,8 +93,23 @@ def _policy(document: Document, ref: Ref, found: Collector) -> Policy:
         namespace_selector=_optional_selector(document, applied, "namespaceSelector", found),
         destinations=values.spans(document, ("spec", "destSubnet"), destinations, found) if destinations else None,
         priority=spec.get("priority", NAMESPACED_PRIORITY if ref.namespace else CLUSTER_PRIORITY),
+        cut=_cut(document, found),
         document=document,
     )
+
+
+def _cut(document: Document, found: Collector) -> bool:
+    """Whether a change of the policy ends its open connections."""
+    data: Any = document.data
+    value = data.get("metadata", {}).get("annotations", {}).get(CONNECTIONS_KEY, "keep")
+    if value not in ("keep", "cut"):
+        found.error(
+            "connections",
+            f"{quoted(value)} is nothing that can be done with open connections",
+            document.at("metadata", "annotations", CONNECTIONS_KEY),
+            hint="write keep, or cut",
+        )
+    return bool(value == "cut")
 
 
 def _check_namespace(document: Document, ref: Ref, found: Collector) -> None:

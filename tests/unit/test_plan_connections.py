@@ -244,3 +244,15 @@ def test_a_tunnel_that_changes_under_all_nodes_is_noted(cluster: Cluster, tmp_pa
     assert [note.disruptive for note in plan.notes] == [True, True]
     assert plan.notes[0].text.startswith("the tunnel of gw1, gw2, worker changes")
     assert plan.notes[1].text.startswith("VRRP of gw1, gw2 changes")
+
+
+def test_a_policy_that_asks_for_it_cuts_what_was_open_before_and_what_it_changes(cluster: Cluster) -> None:
+    web = policy("web", "10.6.1.62")
+    web["metadata"]["annotations"] = {"egressgateway.spidernet.io/connections": "cut"}
+    api = policy("api", "10.6.1.61", API)
+    gains = only_flow(cluster.compiled(api), cluster.compiled(api, web))
+    assert (gains.connections.fate, gains.connections.reason) == ("broken", "cut, as EgressPolicy shop/web says")
+    before = cluster.compiled(api, web)
+    assert flows(between(before, cluster.compiled(api, web), "before"), "shop/web") == []
+    web["spec"]["egressIP"] = {"ipv4": "10.6.1.61"}
+    assert only_flow(before, cluster.compiled(api, web)).connections.fate == "broken"

@@ -26,6 +26,7 @@ class ActionModule(ActionBase):
                 "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
                 "command_timeout": {"type": "int", "default": 60},
                 "confirm_timeout": {"type": "int", "default": 0},
+                "connections": {"type": "str", "choices": ["keep", "cut"], "default": "keep"},
             },
             required_if=[("state", "present", ["bundle"])],
         )

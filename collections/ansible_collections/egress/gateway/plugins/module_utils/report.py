@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
@@ -18,6 +19,7 @@ def result(outcome: Outcome, paths: Paths, files: Mapping[str, str], diff: bool)
     values: dict[str, Any] = {
         "changed": bool(outcome.changes) and outcome.error is None,
         "changes": [shortened(change).as_dict() for change in outcome.changes],
+        "ended": [asdict(ended) for ended in outcome.ended],
         "rolled_back": outcome.rolled_back,
     }
     if diff:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
@@ -45,6 +46,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     files_before: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    ended: Sequence[Ended] = ()
     error: NodeError | None = None
     rolled_back: bool = False
     rollback_error: NodeError | None = None
@@ -112,15 +114,24 @@ def settled_differences(
 
 
 def apply(
-    paths: Paths, service: bool, wanted: NodeBundle | None, check_only: bool = False, confirm_seconds: int = 0
+    paths: Paths,
+    service: bool,
+    wanted: NodeBundle | None,
+    check_only: bool = False,
+    confirm_seconds: int = 0,
+    cut: bool = False,
 ) -> Outcome:
     """Brings the node to ``wanted``; None means that nothing of ours remains. ``check_only`` touches nothing.
+
+    ``cut`` ends every open connection that would leave otherwise if it began now.
 
     With ``confirm_seconds`` the node goes back by itself unless it is confirmed in time. Without, it is to stay, and so
     is whatever was not confirmed before.
     """
     if check_only:
-        return _prepare(paths, service, wanted, confirm_seconds)[0]
+        outcome, before = _prepare(paths, service, wanted, confirm_seconds)
+        _end_connections(outcome, wanted, before, cut, check_only)
+        return outcome
     with lock.held(paths):
         sweep(paths)
         outcome, before = _prepare(paths, service, wanted, confirm_seconds)
@@ -130,6 +141,7 @@ def apply(
                 confirm.arm(paths, service, before.files if isinstance(before, NodeBundle) else None, confirm_seconds)
             if outcome.changes:
                 _carry_out(outcome, paths, service, wanted, before)
+            _end_connections(outcome, wanted, before, cut, check_only)
             _keep_promise(outcome, paths, confirm_seconds, waiting is None)
         lock.remove_traces(paths, everything=wanted is None and outcome.error is None)
     return outcome
@@ -143,6 +155,19 @@ def confirmed(paths: Paths, check_only: bool = False) -> Outcome:
             settle(confirm.Unconfirmed(paths), ("remove",))
             lock.remove_traces(paths, everything=False)
     return outcome
+
+
+def _end_connections(
+    outcome: Outcome, wanted: NodeBundle | None, before: NodeBundle | NodeError | None, cut: bool, check_only: bool
+) -> None:
+    """After everything else: what ends now begins anew under what is in force."""
+    if outcome.error is not None:
+        return
+    texts = [one.files[PLAN] if isinstance(one, NodeBundle) else "" for one in (before, wanted)]
+    try:
+        outcome.ended = end_connections(texts[0], texts[1], cut, check_only)
+    except NodeError as error:
+        outcome.warnings.append(str(error))
 
 
 def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: bool) -> None:

@@ -58,6 +58,16 @@ options:
       - A node that is rebooted before it is confirmed comes up with the bundle that it had before.
     type: int
     default: 0
+  connections:
+    description:
+      - What becomes of open connections that would leave otherwise if they began now.
+      - With V(keep) they stay as they are until they close, as far as their slot and their address are still there.
+        Policies with the annotation C(egressgateway.spidernet.io/connections) set to C(cut) end theirs.
+      - With V(cut) they end, and no others.
+      - Connections of a pod whose address belongs to another pod now end in any case.
+    type: str
+    choices: [keep, cut]
+    default: keep
   command_timeout:
     description:
       - Seconds that one command on the node may take. It is ended then, and the node rolled back.
@@ -150,6 +160,23 @@ warnings:
   returned: when there are any
   type: list
   elements: str
+ended:
+  description:
+    - Open connections that ended, by source. In check mode those that would.
+    - They are no changes, for they come and go by themselves.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: Address of the pod.
+      type: str
+    connections:
+      description: How many.
+      type: int
+    reason:
+      description: Why.
+      type: str
 confirm_within:
   description: Seconds until the node goes back by itself; null if nothing waits for a confirmation.
   returned: success
@@ -199,6 +226,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent", "confirmed"], "default": "present"},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "direct"], "default": "auto"},
             "confirm_timeout": {"type": "int", "default": 0},
+            "connections": {"type": "str", "choices": ["keep", "cut"], "default": "keep"},
             "command_timeout": {"type": "int", "default": 60},
             "payload": {"type": "str"},
         },
@@ -232,7 +260,8 @@ def _run(module: AnsibleModule, paths: Paths, wanted: NodeBundle | None) -> Outc
     seconds = module.params["confirm_timeout"]
     if not 0 <= seconds <= _LONGEST or (seconds and wanted is None):
         raise NodeError("confirm_timeout is for state present, and at most %d seconds" % _LONGEST)
-    return apply(paths, task.service(module), wanted, check_only, seconds)
+    cut = module.params["connections"] == "cut"
+    return apply(paths, task.service(module), wanted, check_only, seconds, cut)
 
 
 if __name__ == "__main__":
