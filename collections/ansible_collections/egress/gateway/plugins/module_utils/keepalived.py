@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.egress.gateway.plugins.module_utils import processes
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, batch, daemon, run
@@ -28,8 +28,11 @@ _STRAY = "running beside its pid file"
 class Keepalived(Resource):
     """One process with the configuration that is on the disk: started, reloaded only when that changed, stopped."""
 
-    def __init__(self, paths: Paths, files: Mapping[str, str], service: bool) -> None:
+    def __init__(
+        self, paths: Paths, files: Mapping[str, str], service: bool, loses_device: Callable[[], bool] = lambda: False
+    ) -> None:
         self._paths = paths
+        self._loses_device = loses_device
         self._loaded = loaded_text(files)
         self._service = service
         self._marker = "--use-file=%s" % paths.file(KEEPALIVED)
@@ -64,8 +67,10 @@ class Keepalived(Resource):
         return processes.is_running(self._paths.keepalived_pid, self._marker)
 
     def _read_loaded(self) -> str:
-        """Empty where that is not certain: a file that changed afterwards may have been read, and put back again."""
+        """Empty where it has to read again, or may have read a file that changed meanwhile and was put back."""
         loaded = self._paths.keepalived_loaded
+        if self._loses_device():  # its addresses there go too, and come back when it reads again
+            return ""
         try:
             since = loaded.stat().st_mtime_ns
             for path in (self._paths.file(KEEPALIVED), *self._paths.config.glob("*.sh")):

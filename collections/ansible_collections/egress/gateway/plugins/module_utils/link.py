@@ -70,6 +70,10 @@ class Link(Resource):
             lines += ["link set dev %s %s" % (DEVICE, _setting(name, self._tunnel)) for name in by_object]
         return batch(["ip"], lines)
 
+    def is_to_be_made(self) -> bool:
+        """Whether the device, and with it every address on it, is missing or goes."""
+        return any(change.object == _LINK for change in self.difference())
+
     def _let_keepalived_read_again(self) -> None:
         """The addresses that it put on the device go with the device; a reload brings them back."""
         if self._paths.keepalived_loaded.exists():

@@ -95,37 +95,36 @@ def difference(desired: Items, actual: Items) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def settle(resource: Resource, actions: Sequence[Action]) -> bool:
-    """Fixes the changes of these kinds and reads again; whether there were any. NotConverged when some remain."""
+def settle(resource: Resource, actions: Sequence[Action]) -> tuple[Change, ...]:
+    """Fixes the changes of these kinds and reads again; what there was to fix. NotConverged when some remain."""
 
     def pending() -> tuple[Change, ...]:
         return tuple(c for c in resource.difference() if c.action in actions or resource.atomic)
 
     resource.forget()
-    changes = pending()
-    if not changes:
-        return False
+    changes = rest = pending()
     cause = None
     for _attempt in range(resource.attempts):
-        cause = resource.fix(changes)
+        if not rest:
+            break
+        cause = resource.fix(rest)
         resource.forget()
-        changes = pending()
-        if not changes:
-            return True
-    raise NotConverged(changes, cause)
+        rest = pending()
+    if rest:
+        raise NotConverged(rest, cause)
+    return changes
 
 
-def bring(resources: Sequence[Resource]) -> bool:
+def bring(resources: Sequence[Resource]) -> list[Change]:
     """Creates and changes in order, then removes in reverse order: nothing is taken away before it is replaced."""
-    changed = [settle(resource, ("create", "modify")) for resource in resources]
-    changed += [settle(resource, ("remove",)) for resource in reversed(resources) if not resource.atomic]
-    return any(changed)
+    done = [change for resource in resources for change in settle(resource, ("create", "modify"))]
+    removing = [resource for resource in reversed(resources) if not resource.atomic]
+    return done + [change for resource in removing for change in settle(resource, ("remove",))]
 
 
-def clear(resources: Sequence[Resource]) -> bool:
+def clear(resources: Sequence[Resource]) -> list[Change]:
     """For resources that want nothing: all in reverse order."""
-    changed = [settle(resource, ("create", "modify", "remove")) for resource in reversed(resources)]
-    return any(changed)
+    return [change for resource in reversed(resources) for change in settle(resource, ("create", "modify", "remove"))]
 
 
 def shortened(change: Change, limit: int = 2000) -> Change:

@@ -67,9 +67,10 @@ def resources(
     files = wanted.files if wanted else {}
     plan = wanted.plan if wanted else None
     sysctls = plan.sysctls if plan else ()
+    link = Link(kernel, paths, plan)
     found: list[Resource] = [
         Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_wire(key) and not _of_conntrack(key)),
-        Link(kernel, paths, plan),
+        link,
         Sysctls(paths, sysctls, _of_device, remember=False),
         Addresses(kernel, plan),
         WireLink(kernel, plan),
@@ -87,7 +88,7 @@ def resources(
     ]
     if service:
         found.append(Units(paths, files))
-    return (*found, Conntrackd(paths, files, service), Keepalived(paths, files, service))
+    return (*found, Conntrackd(paths, files, service), Keepalived(paths, files, service, link.is_to_be_made))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:
@@ -219,8 +220,11 @@ def _carry_out(
     outcome: Outcome, paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | NodeError | None
 ) -> None:
     known = before if isinstance(before, NodeBundle) else None
-    outcome.error = attempt(paths, service, wanted, known)
+    done: list[Change] = []
+    outcome.error = attempt(paths, service, wanted, known, done)
     if outcome.error is None:
+        predicted = {change.object for change in outcome.changes}
+        outcome.changes += tuple(change for change in done if change.object not in predicted)
         return
     if isinstance(before, NodeError):
         outcome.rollback_error = before
@@ -229,10 +233,18 @@ def _carry_out(
     outcome.rolled_back = outcome.rollback_error is None
 
 
-def attempt(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> NodeError | None:
-    """Brings the node there and reads all of it once more; why not, if not, whatever it was."""
+def attempt(
+    paths: Paths,
+    service: bool,
+    wanted: NodeBundle | None,
+    before: NodeBundle | None,
+    done: list[Change] | None = None,
+) -> NodeError | None:
+    """Brings the node there and reads all of it once more; why not, if not, whatever it was. Adds to what is done."""
     try:
-        _converge(paths, service, wanted, before)
+        changes = _converge(paths, service, wanted, before)
+        if done is not None:
+            done += changes
         if differences(paths, service, wanted, before):  # a script of keepalived's crossed our way: once more
             _converge(paths, service, wanted, before)
             _require_equal(differences(paths, service, wanted, before))
@@ -248,16 +260,16 @@ def _require_equal(rest: Sequence[Change]) -> None:
         raise NotConverged(rest, None)
 
 
-def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> None:
+def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> tuple[Change, ...]:
     everything = resources(paths, service, wanted, before, Kernel())
     if wanted is None:
-        clear(everything)
+        done = clear(everything)
     else:
         for resource in everything:
             if isinstance(resource, Sysctls):
                 resource.remember()
-        bring(everything)
-    settle(record(paths, wanted), ("create", "modify", "remove"))
+        done = bring(everything)
+    return (*done, *settle(record(paths, wanted), ("create", "modify", "remove")))
 
 
 def _of_conntrack(key: str) -> bool:
