@@ -3,6 +3,11 @@
 # keepalived calls this with: INSTANCE slot_N MASTER|BACKUP|FAULT|STOP PRIORITY
 # A master cannot have a route to its own tunnel VIP; who ceases to be one gets it back. Lines that hold already
 # fail, which does no harm.
+# Connections that a peer told of are not this node's own to tell others of until it has read them from its kernel.
+if [ "$3" = MASTER ] && [ -S /run/egress-gateway/conntrackd.ctl ]; then
+    flock --nonblock /run/egress-gateway/conntrackd.read \
+        sh -c "sleep 1; conntrackd -C /etc/egress-gateway/conntrackd.conf -R" >/dev/null 2>&1 &
+fi
 [ "$3" = MASTER ] && exit 0
 ip -force -batch /etc/egress-gateway/routes.batch >/dev/null 2>&1
 # What the others were told meanwhile; many slots change at once, and one answer is enough for all of them.
