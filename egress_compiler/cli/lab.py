@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from egress_compiler.cli.output import format_option, report, table
-from egress_compiler.lab import down
+from egress_compiler.lab import down, drill
 from egress_compiler.lab.example import Row, running_example, up_example
+from egress_compiler.lab.load import Tally
 from egress_compiler.lab.playbooks import run_playbook
 
 NAME = click.option("--name", default="default", show_default=True, help="Several labs can be up under their names.")
@@ -96,30 +96,58 @@ def _as_json(row: Row) -> dict[str, object]:
 
 @lab_group.command("failover")
 @NAME
-@click.option("--node", help="The gateway whose uplink is cut. Default: the first with an EIP.")
-@click.option("--seconds", type=click.FloatRange(3, 60), default=6.0, show_default=True, help="How long to measure.")
+@click.option("--node", help="The gateway that fails. Default: the first with an EIP.")
+@click.option(
+    "--failure",
+    type=click.Choice(drill.FAILURES),
+    default="cut",
+    show_default=True,
+    help="Cable out, power off, keepalived killed, stopped or hanging, or drained.",
+)
+@click.option(
+    "--connections", type=click.IntRange(0, 4000), default=100, show_default=True, help="Kept open meanwhile."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.5, 60), default=1.0, show_default=True, help="Measured after each move."
+)
 @MEASURED_FORMAT
-def failover_command(name: str, node: str | None, seconds: float, output: str) -> int:
-    """Cut a gateway's uplink while a pod talks to the outside; show how long that is noticed, and restore it."""
+def failover_command(
+    name: str, node: str | None, failure: drill.Failure, connections: int, seconds: float, output: str
+) -> int:
+    """Let a gateway fail and come back while a pod talks to the outside; show the outages and the losses."""
     running = running_example(name)
-    pod, target, cut = running.pick_flow(node)
-    with running.lab.outage(pod, target, seconds) as meter:
-        time.sleep(1)
-        running.lab.cut(cut)
-        try:
-            outage = meter.result()
-        finally:
-            running.lab.restore(cut)
-    good = len(outage.seen) == 1 and outage.error is None
+    pod, _, failing = running.pick_flow(node)
+    with drill.load(running, {pod: connections}) as load:
+        steps = [_measured("fails", drill.run_failure(running, failing, failure, pod, seconds), load.settle())]
+        if failure == "poweroff":
+            running.lab.power_on(failing)
+        else:
+            steps.append(
+                _measured("comes back", drill.run_repair(running, failing, failure, pod, seconds), load.settle())
+            )
+    good = all(step["good"] for step in steps)
     if output == "json":
-        result = {"node": cut, "pod": pod, "seen": outage.seen, "outage_ms": outage.longest_gap_ms, "good": good}
-        click.echo(json.dumps(result, indent=2))
+        result = {"node": failing, "failure": failure, "pod": pod, "connections": connections, "steps": steps}
+        click.echo(json.dumps({**result, "good": good}, indent=2))
     else:
-        click.echo(
-            f"{cut}'s uplink was cut while {pod} talked to {target.address}: seen as {', '.join(outage.seen)}, "
-            f"longest gap {outage.longest_gap_ms:.0f} ms"
-        )
+        for step in steps:
+            click.echo(f"{failing} {step['step']} ({failure}) while {pod} talks to the outside: {step['text']}")
+        if failure == "poweroff":
+            click.echo(f"{failing} is up again, and empty: apply it anew")
     return 0 if good else EXIT_UNEXPECTED
+
+
+def _measured(step: str, measured: drill.Measured, tally: Tally) -> dict[str, object]:
+    outages = measured.outages.items()
+    gaps = "; ".join(f"{a} seen as {', '.join(o.seen)}, longest gap {o.longest_gap_ms:.0f} ms" for a, o in outages)
+    return {
+        "step": step,
+        "outages": {a: {"seen": o.seen, "outage_ms": o.longest_gap_ms} for a, o in outages},
+        "open": tally.open,
+        "lost": dict(tally.lost),
+        "good": not tally.lost and all(len(o.seen) == 1 and o.error is None for _, o in outages),
+        "text": f"{gaps}; {tally.open} connections open, {tally.lost_count} lost",
+    }
 
 
 @lab_group.command("down")

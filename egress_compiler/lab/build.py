@@ -51,10 +51,34 @@ def build_network(name: str, topology: LabTopology) -> None:
     ip_batch(state.netns(name, "outside"), _outside(topology))
     ip_batch(state.netns(name, "controller"), _attached(topology, "eth0", topology.controller))
     for node in topology.nodes:
-        ip_batch(state.netns(name, node.name), _node(name, topology, node))
-        run(["ip", "netns", "exec", state.netns(name, node.name), "nft", "-f", "-"], stdin=cni.ruleset(topology))
+        _build_node(name, topology, node)
+
+
+def _build_node(name: str, topology: LabTopology, node: LabNode) -> None:
+    """A node whose uplink is there, and its pods."""
+    ip_batch(state.netns(name, node.name), _node(name, topology, node))
+    run(["ip", "netns", "exec", state.netns(name, node.name), "nft", "-f", "-"], stdin=cni.ruleset(topology))
     for pod in topology.pods:
-        ip_batch(state.netns(name, pod.host), _pod(pod))
+        if pod.node == node.name:
+            ip_batch(state.netns(name, pod.host), _pod(pod))
+
+
+def unplug_node(name: str, node: LabNode) -> None:
+    """A node's network is gone at once, with what the kernel knew; its pods' devices go with it."""
+    ip_batch(state.netns(name, "fabric"), [f"link delete {node.port}"])
+    processes.kill_all([state.netns(name, node.name)])
+    with state.machine_lock():
+        _delete(state.netns(name, node.name))
+
+
+def rebuild_node(name: str, topology: LabTopology, node: LabNode) -> None:
+    """The network of a node that was unplugged, as it was at first."""
+    namespace = state.netns(name, node.name)
+    with state.machine_lock() as lock:
+        ip_batch(None, [f"netns add {namespace}"], keep=[lock])
+    _set_sysctls(namespace, _NODE_SYSCTLS)
+    ip_batch(state.netns(name, "fabric"), _cable(name, node.port, node.name, node.interface, node.mtu))
+    _build_node(name, topology, node)
 
 
 def tear_down(name: str) -> None:
@@ -90,9 +114,14 @@ def _fabric(name: str, topology: LabTopology) -> list[str]:
     jumbo = max(node.mtu for node in topology.nodes)
     cables += [(host, host, "eth0", jumbo) for host in ("outside", "controller")]
     for port, host, interface, mtu in cables:
-        peer = f"name {interface} mtu {mtu} netns {state.netns(name, host)}"
-        commands += [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {BRIDGE} up"]
+        commands += _cable(name, port, host, interface, mtu)
     return commands
+
+
+def _cable(name: str, port: str, host: str, interface: str, mtu: int) -> list[str]:
+    """From a port of the bridge to a host's device."""
+    peer = f"name {interface} mtu {mtu} netns {state.netns(name, host)}"
+    return [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {BRIDGE} up"]
 
 
 def _attached(topology: LabTopology, interface: str, addresses: Sequence[str]) -> list[str]:

@@ -115,13 +115,19 @@ class RunningExample:
                     return row.pod, row.target, preferred
         raise LabError(f"no pod of the example leaves by {node or 'a gateway'} with an EIP")
 
+    def decide(self, pod: str, address: str) -> Decision:
+        """What becomes of a pod's new connection to an outside address of a family that the pod has."""
+        destination = parse_address(address)
+        own = map(parse_address, self.lab.topology.pod(pod).addresses)
+        source = next(a for a in own if a.family == destination.family)
+        return decide(self.compilation.resolved, self.compilation.allocation, source, destination)
+
     def _row(self, pod: str, result: ProbeResult, applied: bool) -> Row:
-        host = self.lab.topology.pod(pod)
-        destination = parse_address(result.target.address)
-        source = next(a for a in map(parse_address, host.addresses) if a.family == destination.family)
-        decision = decide(self.compilation.resolved, self.compilation.allocation, source, destination)
+        decision = self.decide(pod, result.target.address)
         if not applied or decision.outcome == "direct":
-            own = tuple(a for a in self.lab.topology.node(host.node).addresses if _family(a) == f"{source.family}")
+            family = _family(result.target.address)
+            node = self.lab.topology.node(self.lab.topology.pod(pod).node)
+            own = tuple(a for a in node.addresses if _family(a) == family)
             decision = Decision("direct", None, None, ())
             return Row(pod, result.target, result, decision, own)
         return Row(pod, result.target, result, decision, decision.sources)

@@ -10,7 +10,6 @@ from egress_compiler.lab import build, echo_daemon, hosts, inventory, probe, sna
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.failover import INTERVAL_MS, OutageMeter
 from egress_compiler.lab.probe import DEFAULT_TIMEOUT, ProbeResult, ProbeTarget
-from egress_compiler.lab.processes import kill_all
 from egress_compiler.lab.run import end, require_means, run, start
 from egress_compiler.lab.snapshot import NodeState
 from egress_compiler.lab.topology import LabTopology
@@ -117,9 +116,13 @@ class Lab:
         build.set_uplink(self.name, self.topology.node(node), up=True)
 
     def poweroff(self, node: str) -> None:
-        """Kills a node: its cable is out and its processes are dead. There is no way back but `down` and `up`."""
-        self.cut(node)
-        kill_all([state.netns(self.name, node)])
+        """Kills a node: its links are gone at once, its processes dead, and what its kernel knew is lost."""
+        build.unplug_node(self.name, self.topology.node(node))
+
+    def power_on(self, node: str) -> None:
+        """Boots a node that was powered off, as a new one: nothing of what was applied to it is there."""
+        build.rebuild_node(self.name, self.topology, self.topology.node(node))
+        sshd.start(self.name, self.topology.node(node))
 
     def snapshot_node(self, node: str) -> NodeState:
         """The state of a node that egress configuration could touch."""

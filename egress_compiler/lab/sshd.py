@@ -36,7 +36,7 @@ def start(name: str, node: LabNode) -> None:
     config.write_text(_config(path / "ssh", node), encoding="ascii")
     script = path / "nodes" / f"{node.name}.sh"
     script.write_text(_script(path, node, config), encoding="ascii")
-    (path / "nodes" / node.name).mkdir()
+    (path / "nodes" / node.name).mkdir(exist_ok=True)
     namespace = state.netns(name, node.name)
     inside = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", str(script)]
     log = state.log(name, f"sshd-{node.name}")

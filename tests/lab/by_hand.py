@@ -33,11 +33,15 @@ PATIENCE = 15.0
 def apply_by_hand(lab: Lab, compilation: Compilation) -> None:
     """Gateways first, as the playbooks do; returns when every VRRP slot has its preferred master."""
     for plan in sorted(compilation.plans, key=lambda plan: plan.role):
-        _copy(lab, compilation, plan)
-        lab.exec(plan.node, ["sh", "-ec", APPLY])
-        if plan.role == "gateway":
-            start_keepalived(lab, plan.node)
+        apply_node(lab, compilation, plan)
     await_masters(lab, compilation)
+
+
+def apply_node(lab: Lab, compilation: Compilation, plan: NodePlan) -> None:
+    _copy(lab, compilation, plan)
+    lab.exec(plan.node, ["sh", "-ec", APPLY])
+    if plan.role == "gateway":
+        start_keepalived(lab, plan.node)
 
 
 def start_keepalived(lab: Lab, node: str) -> None:

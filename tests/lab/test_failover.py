@@ -1,0 +1,99 @@
+"""Each way in which a gateway fails, and its return, under load: how long pods notice it, and that nothing is lost."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from egress_compiler.lab import down
+from egress_compiler.lab.drill import (
+    FAILURES,
+    Failure,
+    Measured,
+    Slots,
+    governed_addresses,
+    load,
+    measure,
+    repair,
+    run_failure,
+    run_repair,
+)
+from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab.load import Load, Tally
+from tests.lab.by_hand import apply_by_hand, apply_node, await_masters
+from tests.lab.gateways import FAILING, FAILING_POD, OTHER_POD, WORKER_PODS, write_example
+
+pytestmark = pytest.mark.lab
+OTHERS = (*WORKER_PODS, OTHER_POD)
+EACH = 48
+"""Connections of a pod: of all kinds, in both families."""
+OUTAGE_MS = 3000.0
+"""Three times what is promised of a gateway that is gone without a word."""
+HANDOVER_MS = 400.0
+"""Of one that hands over: some 10 ms where the machine is idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A running example with many open connections; those of the failing gateway's own pods are counted apart."""
+
+    running: RunningExample
+    others: Load
+    own: Load
+
+    def fail(self, failure: Failure) -> Measured:
+        return run_failure(self.running, FAILING, failure, WORKER_PODS[0])
+
+    def come_back(self, failure: Failure) -> Measured:
+        if failure != "poweroff":
+            return run_repair(self.running, FAILING, failure, WORKER_PODS[0])
+        lab, compilation = self.running.lab, self.running.compilation
+        repair(lab, FAILING, failure)
+        plan = next(plan for plan in compilation.plans if plan.node == FAILING)
+        addresses = governed_addresses(self.running, WORKER_PODS[0])
+        apply = partial(apply_node, lab, compilation, plan)
+        return measure(lab, WORKER_PODS[0], addresses, apply, Slots(self.running).at_home)
+
+
+@pytest.fixture(scope="module")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    name = f"test-{os.getpid()}-failover"
+    up_example(write_example(tmp_path_factory.mktemp("failover") / "example"), name)
+    try:
+        running = running_example(name)
+        apply_by_hand(running.lab, running.compilation)
+        with load(running, dict.fromkeys(OTHERS, EACH)) as others, load(running, {FAILING_POD: EACH}) as own:
+            yield Drill(running, others, own)
+    finally:
+        down(name)
+
+
+@pytest.mark.parametrize("failure", [f for f in FAILURES if f != "poweroff"])
+def test_nothing_is_lost_when_a_gateway_fails_and_comes_back(drill: Drill, failure: Failure) -> None:
+    away = drill.fail(failure)
+    longest_ms = OUTAGE_MS if failure == "cut" else HANDOVER_MS
+    assert_unnoticed(away, longest_ms)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    back = drill.come_back(failure)
+    assert_unnoticed(back, longest_ms)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    # While the cable is out these have no way, but they go on.
+    assert drill.own.settle(20) == Tally(EACH, {})
+
+
+def test_a_gateway_that_lost_its_power_comes_back_to_open_connections(drill: Drill) -> None:
+    """It knows nothing of them at first, and must not be master before it does."""
+    drill.own.close()
+    assert_unnoticed(drill.fail("poweroff"), OUTAGE_MS)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    assert_unnoticed(drill.come_back("poweroff"), OUTAGE_MS)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    await_masters(drill.running.lab, drill.running.compilation)
+
+
+def assert_unnoticed(measured: Measured, longest_ms: float) -> None:
+    """All but for a short while, and with one address: nobody ever sees another one."""
+    assert [outage.seen for outage in measured.outages.values()] == [("10.6.1.61",), ("fd00:10:6:1::61",)]
+    assert measured.longest_ms < longest_ms
