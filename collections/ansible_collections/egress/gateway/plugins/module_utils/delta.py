@@ -9,7 +9,7 @@ docs/decisions/ says when it is taken and what it costs; whatever it cannot say,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.listing import (
@@ -41,10 +41,10 @@ class _Whole(Exception):
     """The change is none that this module makes."""
 
 
-def script(wanted: Entries, wanted_text: str, found: Entries) -> str | None:
+def script(wanted: Entries, wanted_text: Callable[[], str], found: Entries) -> str | None:
     """Commands that make ``wanted`` of ``found``; None where the whole table is cheaper or the only way.
 
-    ``wanted_text`` is ``nft -a``'s listing of the wanted table, with the handles of ``wanted``.
+    ``wanted_text`` gives ``nft -a``'s listing of the wanted table, with the handles of ``wanted``; elements do without.
     """
     try:
         lines = list(_lines(_objects(wanted), _objects(found), wanted, wanted_text, found))
@@ -55,7 +55,7 @@ def script(wanted: Entries, wanted_text: str, found: Entries) -> str | None:
     return "".join(line + "\n" for line in lines) if count <= max(ALWAYS, size // 2) else None
 
 
-def _lines(want: Objects, have: Objects, wanted: Entries, text: str, found: Entries) -> Iterator[str]:
+def _lines(want: Objects, have: Objects, wanted: Entries, text: Callable[[], str], found: Entries) -> Iterator[str]:
     """What is new comes first and what goes comes last, as nothing may refer to what is not there."""
     new, gone = sorted(want.keys() - have.keys()), sorted(have.keys() - want.keys())
     for name in (*new, *gone):
@@ -65,11 +65,11 @@ def _lines(want: Objects, have: Objects, wanted: Entries, text: str, found: Entr
     if any(canonical(head(want[name])) != canonical(head(have[name])) for name in both) or TABLE not in both:
         raise _Whole
     if new:
-        blocks = block_texts(text)
+        blocks = block_texts(text())
         yield "%s {\n%s\n}" % (TABLE, "\n".join(_known(blocks, name) for name in new))
     for name in both:
         yield from _element_lines(name, want[name], have[name])
-    yield from _rule_lines(wanted, found, rule_texts(text), {name.partition(" ")[2] for name in (*new, *gone)})
+    yield from _rule_lines(wanted, found, text, {name.partition(" ")[2] for name in (*new, *gone)})
     yield from ("flush chain %s %s" % (_IN, name.split(" ")[1]) for name in gone if name.startswith("chain "))
     # Sets before chains: a map's elements lead to chains.
     for name in sorted(gone, key=lambda n: (n.startswith("chain "), n)):
@@ -78,6 +78,8 @@ def _lines(want: Objects, have: Objects, wanted: Entries, text: str, found: Entr
 
 
 def _element_lines(name: str, want: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
+    if want.get("elem") == have.get("elem"):
+        return
     wanted, there = set(elements(want)), set(elements(have))
     coming, going = wanted - there, there - wanted
     if not coming and not going:
@@ -93,11 +95,11 @@ def _element_lines(name: str, want: Mapping[str, Any], have: Mapping[str, Any]) 
         yield "add element %s %s { %s }" % (_IN, short, ", ".join(sorted(_whole(e) for e in coming)))
 
 
-def _rule_lines(wanted: Entries, found: Entries, texts: Mapping[int, str], other: set[str]) -> Iterator[str]:
+def _rule_lines(wanted: Entries, found: Entries, text: Callable[[], str], other: set[str]) -> Iterator[str]:
     """For the chains that stay; ``other`` come or go with all their rules."""
-    for stretch in stretches(wanted, found):
-        if stretch.chain in other:
-            continue
+    differing = [stretch for stretch in stretches(wanted, found) if stretch.chain not in other]
+    texts = rule_texts(text()) if differing else {}
+    for stretch in differing:
         where = "add rule %s %s" % (_IN, stretch.chain)
         if stretch.before is not None:
             where = "insert rule %s %s handle %d" % (_IN, stretch.chain, stretch.before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -50,8 +50,11 @@ class Stretch:
     before: int | None
 
 
-def items(entries: Entries, origins: Mapping[str, str]) -> dict[str, Item]:
-    """Everything of a listing but the rules, whose order counts: table, chains, sets and each of their elements."""
+def items(entries: Entries, origins: Mapping[str, str], alike: Collection[str] = ()) -> dict[str, Item]:
+    """Everything of a listing but the rules, whose order counts: table, chains, sets and each of their elements.
+
+    The elements of sets that are ``alike`` are left out.
+    """
     found = {}
     for entry in entries:
         kind, body = next(iter(entry.items()))
@@ -59,10 +62,19 @@ def items(entries: Entries, origins: Mapping[str, str]) -> dict[str, Item]:
             continue
         name = object_name(kind, body)
         found[name] = Item(canonical(head(body)), origins.get(body["name"], ""))
-        for element in elements(body):
+        for element in () if name in alike else elements(body):
             origin = element.comment or origins.get(element.key, "")
             found["element %s of %s" % (element.key, name)] = Item(element.shown, origin)
     return found
+
+
+def alike(one: Entries, other: Entries) -> set[str]:
+    """Names of the sets and maps that hold the same in both: the quick way past 150,000 elements."""
+    found = [
+        {object_name(kind, body): body["elem"] for entry in entries for kind, body in entry.items() if "elem" in body}
+        for entries in (one, other)
+    ]
+    return {name for name, there in found[0].items() if found[1].get(name) == there}
 
 
 def object_name(kind: str, body: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.listing import (
     TABLE,
     Entries,
     Stretch,
+    alike,
     items,
     rule_texts,
     rule_value,
@@ -72,7 +73,8 @@ class Table(Resource):
         if not wanted or not found:
             whole = [{TABLE: Item(summary(entries))} if entries else {} for entries in (wanted, found)]
             return difference(whole[0], whole[1])
-        changes = difference(self.desired(), self.actual())
+        same = alike(wanted, found)
+        changes = difference(items(wanted, self._origins, same), items(found, {}, same))
         differing = list(stretches(wanted, found))
         if not differing:
             return changes
@@ -93,7 +95,7 @@ class Table(Resource):
             return "delete %s\n" % TABLE
         if not found or self._tried is not None:
             return self._ruleset
-        self._tried = delta.script(self._wanted(), self._wanted_text(), found)
+        self._tried = delta.script(self._wanted(), self._wanted_text, found)
         return self._ruleset if self._tried is None else self._tried
 
     def _wanted(self) -> Entries:

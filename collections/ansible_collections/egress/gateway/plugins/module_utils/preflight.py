@@ -21,7 +21,6 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     DEVICE,
     KEEPALIVED,
     OWN_DEVICES,
-    RULESET,
     Paths,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
@@ -36,7 +35,6 @@ _LEAST = {"nftables": ((1, 0, 2), "1.0.2"), "iproute2": ((5, 10), "5.10"), KEEPA
 _NETWORKD = tuple(Path(directory) for directory in ("/usr/lib/systemd", "/etc/systemd", "/run/systemd"))
 _NETWORKD_RUNS = Path("/run/systemd/netif/state")
 
-_RULESET_OBJECTS = ("table ", "chain ", "set ", "map ", "element ", "rule ")
 _CHECK_KEEPALIVED = (
     "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && ip link add name "
     '"$1" type veth peer name "$2" && exec keepalived -t -f /run/%s' % KEEPALIVED
@@ -61,9 +59,8 @@ def check(
     _check_versions(bundle)
     _check_interfaces(bundle.plan, kernel)
     _check_sysctls(bundle.plan, paths)
+    # nftables.nft has been loaded already, into a namespace of its own, to be compared: that says more than nft -c.
     objects = [change.object for change in changes]
-    if RULESET in bundle.files and any(o.startswith(_RULESET_OBJECTS) for o in objects):
-        run(["nft", "-c", "-f", "-"], bundle.files[RULESET])
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
     eips.require_free(bundle.plan, before)

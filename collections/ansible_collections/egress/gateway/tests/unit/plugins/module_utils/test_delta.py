@@ -29,7 +29,7 @@ def addresses(*elements: Any, name: str = "s", flags: tuple[str, ...] = ()) -> d
 
 
 def script(wanted: Entries, found: Entries, text: str = "") -> list[str] | None:
-    done = delta.script([HEAD, *wanted], text, [HEAD, *found])
+    done = delta.script([HEAD, *wanted], lambda: text, [HEAD, *found])
     return None if done is None else done.splitlines()
 
 
