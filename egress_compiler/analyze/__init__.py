@@ -9,6 +9,7 @@ from egress_compiler.analyze.destinations import Reach, check_destinations
 from egress_compiler.analyze.gateways import check_gateways
 from egress_compiler.analyze.overlap import check_overlaps
 from egress_compiler.analyze.selection import check_selection
+from egress_compiler.analyze.unknown import check_unknown_pods
 from egress_compiler.diagnostics import Collector
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.resolve import Resolved
@@ -21,6 +22,7 @@ def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink
     check_addresses(resolved, settings, uplinks, found)
     check_gateways(resolved, found)
     check_selection(resolved, found)
+    check_unknown_pods(resolved, settings, found)
     reach = Reach(resolved)
     check_destinations(resolved, reach, found)
     check_overlaps(resolved, reach, found)

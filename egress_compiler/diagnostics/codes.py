@@ -197,6 +197,8 @@ service-outside (warning): Services with addresses outside all that counts as in
 # Settings, inventory, lock file
 two-documents (error): Several documents where there is one
     In a settings or lock file.
+blocked-node (error): A node whose unknown pods cannot be blocked
+    It is not in the cluster files, or has no podCIDR.
 sync-group (error): A group address that is none
     Gateways tell each other of open connections by multicast, where more than two share their slots.
 inventory (error): An inventory that cannot be used

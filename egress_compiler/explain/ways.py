@@ -8,6 +8,7 @@ from egress_compiler.decide import Outcome
 from egress_compiler.explain.lines import Files, gathered
 from egress_compiler.explain.model import Gateway, Hop, Line, Way
 from egress_compiler.ir import NodePlan, Slot, SnatAnswer, Source, SourceMaps, SteerAnswer, SteerClass
+from egress_compiler.lower.unknown import CLASS as UNKNOWN_CLASS
 from egress_compiler.net import Address, Family, contains, format_address, parse_address, parse_span
 from egress_compiler.numbering import MARK_MASK
 from egress_compiler.pipeline import Compilation
@@ -94,6 +95,8 @@ class _Explorer:
         classify = self._classify(source, steer, answer, slot)
         if slot is None or not any(gateway.address for gateway in gateways):
             why = "its gateway has no node, or no address of this family"
+            if steer.name == UNKNOWN_CLASS:
+                why = "no pod is known at this address, and unknownPods in the settings refuses those"
             return self._way("blocked", why, answer, steer.name, None, True, (), (classify,))
         is_eip = any(gateways[0].address in (*plan.eips4, *plan.eips6) for plan in self._plans.values())
         hops = (classify, self._route(slot), *self._translate(slot, answer, gateways))

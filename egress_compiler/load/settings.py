@@ -10,7 +10,7 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
 from egress_compiler.load.yaml_text import parse_yaml
-from egress_compiler.model.settings import Settings, SyncSettings, TunnelSettings, VrrpSettings
+from egress_compiler.model.settings import Settings, SyncSettings, TunnelSettings, UnknownPods, VrrpSettings
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, format_address, parse_span
 from egress_compiler.validate import values
 from egress_compiler.validate.shape import check_shape
@@ -43,7 +43,7 @@ def load_settings(path: Path | None, found: Collector) -> Settings:
 def _settings(document: Document, found: Collector) -> Settings:
     data: Any = document.data if isinstance(document.data, dict) else {}
     defaults, tunnel, vrrp = Settings(), data.get("tunnel", {}), data.get("vrrp", {})
-    sync = data.get("connectionSync", {})
+    sync, unknown = data.get("connectionSync", {}), data.get("unknownPods", {})
     subnets, prefixes = dict(defaults.tunnel.subnets), dict(defaults.tunnel.prefixes)
     for family in (4, 6):
         _tunnel_subnet(document, tunnel, family, subnets, prefixes, found)
@@ -74,6 +74,16 @@ def _settings(document: Document, found: Collector) -> Settings:
             enabled=sync.get("enabled", defaults.sync.enabled),
             port=sync.get("port", defaults.sync.port),
             groups=_groups(document, sync, defaults.sync.groups, found),
+        ),
+        unknown_pods=UnknownPods(
+            cidrs=values.spans(
+                document,
+                ("unknownPods", "blockedCIDRs"),
+                unknown.get("blockedCIDRs", ()),
+                found,
+                takes=values.CIDRS_ONLY,
+            ),
+            named=tuple(unknown.get("blockedNodes", ())),
         ),
         document=document,
     )

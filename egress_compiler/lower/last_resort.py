@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from egress_compiler.ir import LastResort, SourceMaps, UnseenRule
+from egress_compiler.lower.unknown import OWNER
 from egress_compiler.net import FAMILIES, Family, Intervals, cidrs, parse_span
 from egress_compiler.numbering import (
     GATEWAY_DEVICE,
@@ -53,6 +54,7 @@ class SecondLine:
             found += [
                 (text, subnet.owner)
                 for subnet in subnets
+                if subnet.owner != OWNER
                 for text in cidrs(family, [parse_span(subnet.source).interval])
             ]
             if len(found) <= MOST_SOURCES:

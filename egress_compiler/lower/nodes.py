@@ -12,6 +12,7 @@ from egress_compiler.lower.last_resort import SecondLine
 from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.system import node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.lower.unknown import UnknownSources
 from egress_compiler.lower.worker import WorkerSide
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink
@@ -25,7 +26,8 @@ def lower(
     """One plan for each node of the cluster, sorted by name."""
     classification = classify(resolved.cluster.pods, resolved.policies)
     layout = TunnelLayout(resolved, allocation, settings, uplinks)
-    worker = WorkerSide(resolved, allocation, classification, layout)
+    unknown = UnknownSources(resolved, classification, settings.unknown_pods)
+    worker = WorkerSide(resolved, allocation, classification, layout, unknown)
     gateway = GatewaySide(resolved, allocation, classification, layout, settings)
     groups = SyncGroups(resolved, layout, settings)
     cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)

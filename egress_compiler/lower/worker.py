@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from egress_compiler.allocate import Allocation
-from egress_compiler.ir import Slot, SourceMaps, SteerAnswer, SteerClass, SteerRoute, SteerRule
+from egress_compiler.ir import Slot, Source, SourceMaps, SteerAnswer, SteerClass, SteerRoute, SteerRule
 from egress_compiler.lower.classes import Classification, Governed, Share, TrafficClass
 from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.lower.unknown import REFUSED, UnknownSources
 from egress_compiler.model.cluster import Node
-from egress_compiler.net import FAMILIES, Family, format_address, format_interval
+from egress_compiler.net import FAMILIES, Family, format_address, format_interval, parse_span
 from egress_compiler.numbering import (
     MARK_MASK,
     STEER_RULE_PREFERENCE,
@@ -30,11 +31,17 @@ class Steering:
 
 class WorkerSide:
     def __init__(
-        self, resolved: Resolved, allocation: Allocation, classification: Classification, layout: TunnelLayout
+        self,
+        resolved: Resolved,
+        allocation: Allocation,
+        classification: Classification,
+        layout: TunnelLayout,
+        unknown: UnknownSources,
     ) -> None:
         self._resolved = resolved
         self._allocation = allocation
         self._layout = layout
+        self._unknown = unknown
         self._classes: dict[str, SteerClass] = {}
         self._subnets = {family: tuple(s.source for s in classification.subnets[family]) for family in FAMILIES}
         self._subnet_classes = {
@@ -52,10 +59,18 @@ class WorkerSide:
         maps = SourceMaps(
             pods4=tuple(pod.source for pod in pods[4]),
             pods6=tuple(pod.source for pod in pods[6]),
-            subnets4=self._subnets[4],
-            subnets6=self._subnets[6],
+            subnets4=self._subnets_of(node, 4),
+            subnets6=self._subnets_of(node, 6),
         )
-        return Steering(maps, tuple(self._class(needed[name]) for name in sorted(needed)))
+        classes = tuple(self._class(needed[name]) for name in sorted(needed))
+        refused = any(s.traffic_class == REFUSED.name for s in (*maps.subnets4, *maps.subnets6))
+        return Steering(maps, (*classes, REFUSED) if refused else classes)
+
+    def _subnets_of(self, node: Node, family: Family) -> tuple[Source, ...]:
+        unknown = self._unknown.of(node, family)
+        if not unknown:
+            return self._subnets[family]
+        return tuple(sorted((*self._subnets[family], *unknown), key=lambda s: parse_span(s.source).interval))
 
     def _class(self, traffic_class: TrafficClass) -> SteerClass:
         known = self._classes.get(traffic_class.name)

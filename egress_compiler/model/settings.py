@@ -44,6 +44,21 @@ class SyncSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownPods:
+    """Sources that are refused towards outside unless the compiler knows a pod there: CIDRs, and nodes' podCIDRs.
+
+    ``named`` has the nodes as the settings list them.
+    """
+
+    cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    named: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        return frozenset(self.named)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places."""
 
@@ -55,6 +70,7 @@ class Settings:
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     vrrp: VrrpSettings = field(default_factory=VrrpSettings)
     sync: SyncSettings = field(default_factory=SyncSettings)
+    unknown_pods: UnknownPods = field(default_factory=UnknownPods)
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     document: Document | None = field(default=None, repr=False, compare=False)
 

@@ -19,6 +19,7 @@ from egress_compiler.ir import (
     Tunnel,
     VrrpInstance,
 )
+from egress_compiler.lower.unknown import OWNER as UNKNOWN
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, parse_address, parse_span, union
 from egress_compiler.plan.model import DIRECT, Answer
 
@@ -82,7 +83,9 @@ class SubnetTable:
     """Which class a source address has that is no known pod's."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        pieces = sorted((parse_span(source.source).interval, source.traffic_class) for source in sources)
+        # Which sources are unknown changes with every pod, and is no policy's doing.
+        named = [source for source in sources if source.owner != UNKNOWN]
+        pieces = sorted((parse_span(source.source).interval, source.traffic_class) for source in named)
         self.pieces: tuple[tuple[Interval, str], ...] = tuple(pieces)
         self._firsts = [interval.first for interval, _ in pieces]
 

@@ -1,14 +1,18 @@
 """Packets through compiled bundles, put on the nodes by plain tools: the datapath without the collection."""
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from egress_compiler.lab import TCP_PORT, ProbeTarget, down, kill
-from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab.example import RunningExample, example_inputs, running_example, up_example
+from egress_compiler.pipeline import compile_bundle
 from tests.lab.by_hand import (
     EXAMPLES,
     apply_by_hand,
@@ -208,6 +212,31 @@ def test_without_any_gateway_governed_traffic_leaves_with_its_eip_or_stops(ha: R
     for node in ("gw1", "gw2"):
         start_keepalived(ha.lab, node)
     await_masters(ha.lab, ha.compilation)
+
+
+def test_a_pod_that_nobody_knows_yet_reaches_nothing_outside_where_settings_say_so(
+    ha: RunningExample, tmp_path: Path
+) -> None:
+    example = EXAMPLES / "dual-stack-ha"
+    cluster = json.loads((example / "cluster.json").read_text())
+    cluster["items"] = [i for i in cluster["items"] if i["metadata"]["name"] != FREE_POD.partition("/")[2]]
+    (tmp_path / "cluster.json").write_text(json.dumps(cluster))
+    settings = (example / "settings.yaml").read_text() + "unknownPods: {blockedNodes: [worker1]}\n"
+    (tmp_path / "settings.yaml").write_text(settings)
+    inputs = replace(example_inputs(example), cluster=(tmp_path / "cluster.json",), settings=tmp_path / "settings.yaml")
+    text = compile_bundle(inputs).files["nodes/worker1/nftables.nft"]
+    targets = [ProbeTarget("tcp", address) for address in far(ha)]
+    inside = [ProbeTarget("tcp", ha.lab.topology.pod(OTHER_WORKER_POD).addresses[0])]
+    ha.lab.exec("worker1", ["nft", "-f", "-"], stdin=text)
+    try:
+        refused = ha.lab.probe(FREE_POD, targets)
+        assert [r.seen for r in refused] == [None, None]
+        assert "timeout" not in [r.error for r in refused], "refused at once"
+        assert ha.lab.probe(FREE_POD, inside)[0].seen is not None
+        assert all(result.seen for result in ha.lab.probe(WORKER_POD, targets))
+    finally:
+        ha.lab.exec("worker1", ["nft", "-f", "/etc/egress-gateway/nftables.nft"])
+    assert all(result.seen for result in ha.lab.probe(FREE_POD, targets))
 
 
 def test_without_our_table_governed_traffic_stops_and_all_else_goes_on(ha: RunningExample) -> None:

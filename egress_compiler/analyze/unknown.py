@@ -1,0 +1,26 @@
+"""Settings about pods that nobody knows yet."""
+
+from __future__ import annotations
+
+from egress_compiler.diagnostics import Collector, nearest, quoted
+from egress_compiler.model.settings import Settings
+from egress_compiler.resolve import Resolved
+
+
+def check_unknown_pods(resolved: Resolved, settings: Settings, found: Collector) -> None:
+    """A node that is not there, or has no podCIDR, would silently block nothing."""
+    nodes = {node.name: node for node in resolved.cluster.nodes}
+    for position, name in enumerate(settings.unknown_pods.named):
+        place = settings.document.at("unknownPods", "blockedNodes", position) if settings.document else None
+        if name not in nodes:
+            guess = nearest(name, nodes)
+            hint = f"did you mean {quoted(guess)}?" if guess else ""
+            found.error("blocked-node", f"there is no node {quoted(name)} in the cluster files", place, hint=hint)
+        elif not any(nodes[name].pod_cidrs.values()):
+            hint = "name the CIDRs that its pods have their addresses from under unknownPods.blockedCIDRs"
+            found.error(
+                "blocked-node",
+                f"node {name} has no podCIDR, so which pods are its own cannot be told",
+                place,
+                hint=hint,
+            )

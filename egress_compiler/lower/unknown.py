@@ -1,0 +1,46 @@
+"""Pods that nobody knows yet: which sources are refused until the next run has seen who is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egress_compiler.ir import Source, SteerAnswer, SteerClass
+from egress_compiler.lower.classes import Classification
+from egress_compiler.model.cluster import Node
+from egress_compiler.model.settings import UnknownPods
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, parse_span, subtract, union
+from egress_compiler.resolve import Resolved
+
+CLASS = "unknown_pods"
+"""No policy's class is called so: no Kubernetes name has an underscore."""
+OWNER = "unknownPods"
+REFUSED = SteerClass(
+    CLASS, (), (SteerAnswer((), None, "settings unknownPods"),), (SteerAnswer((), None, "settings unknownPods"),)
+)
+
+
+class UnknownSources:
+    """What of the blocked CIDRs is left on a node when its own pods and all podSubnets are taken out.
+
+    Pods of other nodes are not taken out: their packets do not begin here, and a node's configuration should not
+    change with every pod of the cluster.
+    """
+
+    def __init__(self, resolved: Resolved, classification: Classification, blocked: UnknownPods) -> None:
+        self._blocked = blocked
+        self._governed: Mapping[Family, Intervals] = {
+            f: union(parse_span(s.source.source).interval for s in classification.subnets[f]) for f in FAMILIES
+        }
+        self._pods: dict[str, list[tuple[Family, Interval]]] = {}
+        if any(blocked.cidrs.values()) or blocked.nodes:
+            for pod in resolved.cluster.pods:
+                own = [(a.family, Interval(a.value, a.value)) for a in pod.addresses]
+                self._pods.setdefault(pod.node, []).extend(own)
+
+    def of(self, node: Node, family: Family) -> tuple[Source, ...]:
+        cidrs = [*self._blocked.cidrs[family], *(node.pod_cidrs[family] if node.name in self._blocked.nodes else ())]
+        if not cidrs:
+            return ()
+        known = union(interval for f, interval in self._pods.get(node.name, ()) if f == family)
+        left = subtract(subtract(union(cidrs), self._governed[family]), known)
+        return tuple(Source(format_interval(family, interval), CLASS, OWNER) for interval in left)
