@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from egress_compiler.diagnostics import Collector, Related, listing, nearest, quoted
 from egress_compiler.document import Document
@@ -227,7 +228,6 @@ class _PodIndex:
 
     def __init__(self, pods: Sequence[Pod]) -> None:
         self._labels = [pod.labels for pod in pods]
-        self._all = LabelIndex(self._labels)
         self._by_namespace: dict[str, list[int]] = {}
         self._indexes: dict[str, LabelIndex] = {}
         for position, pod in enumerate(pods):
@@ -242,8 +242,12 @@ class _PodIndex:
     def select(self, selector: LabelSelector, namespaces: frozenset[str] | None) -> list[int]:
         """Those of them that ``selector`` matches."""
         if namespaces is None:
-            return self._all.select(selector)
+            return self._everywhere.select(selector)
         return sorted(position for name in namespaces for position in self._of(name).select(selector))
+
+    @cached_property
+    def _everywhere(self) -> LabelIndex:
+        return LabelIndex(self._labels)
 
     def _of(self, namespace: str) -> LabelIndex:
         known = self._indexes.get(namespace)
