@@ -70,8 +70,8 @@ class Compilation:
 
 
 @contextmanager
-def _without_cycle_collection() -> Iterator[None]:
-    """For the time of a large compilation, a third of which it would cost.
+def without_cycle_collection() -> Iterator[None]:
+    """For work on a large cluster, a third of whose time it would cost, and more the larger the cluster is.
 
     Python looks for cycles of references whenever there are many new objects, and here all of them stay: it would go
     through the cluster again and again.  None of ours is in a cycle; the few that libraries leave wait until the end.
@@ -85,7 +85,7 @@ def _without_cycle_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_without_cycle_collection()
+@without_cycle_collection()
 def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
     """The whole pipeline in memory; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
     found = Collector()

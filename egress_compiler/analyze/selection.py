@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from egress_compiler.diagnostics import Collector, counted, listing, nearest, quoted
 from egress_compiler.labels import LabelIndex, Requirement
-from egress_compiler.model.cluster import HostNetworkPod
+from egress_compiler.model.cluster import HostNetworkPod, Pod
 from egress_compiler.model.policy import Policy
 from egress_compiler.resolve import Resolved
 from egress_compiler.source import Position
@@ -109,18 +109,21 @@ class _LabelValues:
 
     def __init__(self, resolved: Resolved) -> None:
         self._cluster = resolved.cluster
+        self._by_namespace: dict[str, list[Pod]] = {}
+        for pod in resolved.cluster.pods:
+            self._by_namespace.setdefault(pod.namespace, []).append(pod)
 
     def why_nothing(self, policy: Policy) -> str:
         where, pods = "in the cluster", list(self._cluster.pods)
         if policy.namespaced:
             where = f"in the namespace {policy.ref.namespace}"
-            pods = [pod for pod in pods if pod.namespace == policy.ref.namespace]
+            pods = self._by_namespace.get(policy.ref.namespace, [])
         elif policy.namespace_selector is not None:
             selected = [n.name for n in self._cluster.namespaces if policy.namespace_selector.matches(n.labels)]
             if not selected:
                 return "no namespace meets namespaceSelector"
             where = f"in the selected namespaces ({listing(selected)})"
-            pods = [pod for pod in pods if pod.namespace in selected]
+            pods = [pod for name in selected for pod in self._by_namespace.get(name, ())]
         if policy.pod_selector is None:
             return f"no pod {where} has an address in these CIDRs"
         if not pods:

@@ -13,7 +13,7 @@ from egress_compiler import bundle
 from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from
 from egress_compiler.cli.output import FORMATS, MACHINES, deliver, diagnostics_json, format_option
 from egress_compiler.diagnostics import Collector, printable
-from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.pipeline import Compilation, compile_bundle, without_cycle_collection
 from egress_compiler.plan import MARKDOWN_LIMIT, Plan, bundle_before, compare
 from egress_compiler.plan import as_json as plan_json
 from egress_compiler.plan import as_markdown as plan_markdown
@@ -56,6 +56,7 @@ def plan_command(
     return EXIT_CHANGES if exit_code and not plan.empty else 0
 
 
+@without_cycle_collection()
 def plan_against(compilation: Compilation, out: Path, diffs: bool = False) -> Plan:
     """The plan for writing ``compilation`` to ``out``.  Raises InvalidInput where ``out`` cannot be compared with."""
     found = Collector()
