@@ -54,6 +54,7 @@ class TrafficClass:
 class Governed:
     """A source as plans say it, and its class; ``node`` is where the pod runs, empty for a subnet."""
 
+    interval: Interval
     source: Source
     node: str
     traffic_class: TrafficClass
@@ -91,11 +92,13 @@ def classify(pods: Sequence[Pod], policies: Sequence[ResolvedPolicy]) -> Classif
 
 
 def _pod(family: Family, value: int, pod: Pod, traffic_class: TrafficClass) -> Governed:
-    return Governed(Source(format_address(family, value), traffic_class.name, pod.key), pod.node, traffic_class)
+    source = Source(format_address(family, value), traffic_class.name, pod.key)
+    return Governed(Interval(value, value), source, pod.node, traffic_class)
 
 
 def _subnet(family: Family, interval: Interval, traffic_class: TrafficClass) -> Governed:
-    return Governed(Source(format_interval(family, interval), traffic_class.name, "podSubnet"), "", traffic_class)
+    source = Source(format_interval(family, interval), traffic_class.name, "podSubnet")
+    return Governed(interval, source, "", traffic_class)
 
 
 def _merge(left: Stack, right: Stack) -> Stack:

@@ -7,16 +7,16 @@ before it is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from egress_compiler.allocate import Allocation, Placement
 from egress_compiler.allocate import Slot as AllocatedSlot
-from egress_compiler.ir import SnatAnswer, SnatClass, SourceMaps, VirtualAddress, VrrpInstance
+from egress_compiler.ir import SnatAnswer, SnatClass, Source, SourceMaps, VirtualAddress, VrrpInstance
 from egress_compiler.lower.classes import Classification, Share, TrafficClass
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings
-from egress_compiler.net import FAMILIES, Family, format_address, format_interval
+from egress_compiler.net import FAMILIES, Family, contains, format_address, format_interval, union
 from egress_compiler.numbering import TUNNEL_DEVICE
 from egress_compiler.resolve import Resolved
 
@@ -30,7 +30,10 @@ NO_SOURCES = SourceMaps((), (), (), ())
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """``own_address_sources`` are those of ``sources`` of which something leaves with the node's own address."""
+    """``own_address_sources`` are those of ``sources`` of which something leaves with the node's own address.
+
+    The pods in subnets that are among them are there, too, whatever they leave with: an exact address counts first.
+    """
 
     sources: SourceMaps
     classes: tuple[SnatClass, ...]
@@ -83,11 +86,27 @@ class GatewaySide:
             return Translation(NO_SOURCES, (), NO_SOURCES)
         made = {name: self._class(c, node, member) for name, c in self._traffic_classes.items()}
         classes = tuple(c for c in made.values() if c is not None)
+        here = frozenset(c.name for c in classes)
         # Which classes there are is the same for all nodes of the same gateways.
         if member not in self._sources:
-            self._sources[member] = self._source_maps(frozenset(c.name for c in classes))
+            self._sources[member] = self._source_maps(here)
         own = frozenset(c.name for c in classes if any(answer.own for answer in (*c.ipv4, *c.ipv6)))
-        return Translation(self._sources[member], classes, self._source_maps(own) if own else NO_SOURCES)
+        return Translation(self._sources[member], classes, self._own_address_sources(own, here))
+
+    def _own_address_sources(self, own: frozenset[str], here: frozenset[str]) -> SourceMaps:
+        """``own`` are the classes of which something leaves with the node's own address, of all that are ``here``."""
+        if not own:
+            return NO_SOURCES
+        pods: dict[Family, tuple[Source, ...]] = {}
+        for family in FAMILIES:
+            subnets = self._classification.subnets[family]
+            within = union(subnet.interval for subnet in subnets if subnet.source.traffic_class in own)
+            pods[family] = tuple(
+                pod.source
+                for pod in self._classification.pods[family]
+                if (name := pod.source.traffic_class) in own or (name in here and contains(within, pod.interval.first))
+            )
+        return replace(self._source_maps(own), pods4=pods[4], pods6=pods[6])
 
     def _source_maps(self, classes: frozenset[str]) -> SourceMaps:
         pods, subnets = self._classification.pods, self._classification.subnets

@@ -120,7 +120,8 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
         return "blocked"
     assert sent.source == packet.source, "the source changed before the tunnel"
     assert sent.mark & 0x3FFF == 0, "the encapsulated packet would be routed into the tunnel again"
-    arrived = replace(packet, iif=GATEWAY_END if way == WIRE else TUNNEL, oif="", mark=0, ct_mark=0)
+    # Another node's conntrack knows nothing of it, and what comes over a veth is looked up anew.
+    arrived = replace(packet, iif=GATEWAY_END if way == WIRE else TUNNEL, oif="", mark=0, ct_mark=0, zones=(0, 0))
     result = nodes[master].ruleset.run("prerouting", arrived)
     assert nodes[master].way(result.packet, None) is None, "the packet would go back into the tunnel"
     left = _go_out(nodes[master], result.packet, "leaked") if result.verdict == "accept" else "blocked"

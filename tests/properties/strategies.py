@@ -422,3 +422,76 @@ def scenarios(draw: st.DrawFn, max_policies: int = 6, max_pods: int = 8) -> Scen
         spec |= {"extraCidr": extra} if extra else {}
         documents.append(document("EgressClusterInfo", "default", spec))
     return Scenario(tuple(documents), tuple(objects), settings)
+
+
+# ------------------------------------------------------------------------------------------------------------- crowds
+
+_CROWD_DESTINATIONS: Mapping[int, Sequence[str]] = {
+    4: ("203.0.113.0/24", "203.0.113.0/28", "203.0.113.8/29", "203.0.113.4-203.0.113.11", "203.0.113.8", "0.0.0.0/1"),
+    6: ("2001:db8::/64", "2001:db8::/125", "2001:db8::4-2001:db8::b", "2001:db8::8", "::/1"),
+}
+_CROWD_SELECTORS: Sequence[Json] = [*_LIKELY, {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}]
+_NEAR_ALL: Sequence[Json] = [
+    {"matchExpressions": [{"key": "nothing", "operator": "DoesNotExist"}]},
+    {"matchExpressions": [{"key": "gw", "operator": "Exists"}]},
+    {"matchExpressions": [{"key": "gw", "operator": "NotIn", "values": ["x"]}]},
+    {"matchLabels": {"gw": "x"}},
+]
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Scenario:
+    """Many policies over the same few pods and destinations, mostly of one priority, and gateways on the same nodes.
+
+    ``scenarios`` are broad and seldom have two policies that want the same packet; here nearly all do.
+    """
+    families = draw(FAMILIES)
+    count = draw(st.integers(2, 4))
+    pool = {f"ipv{f}": "10.0.0.{0}-10.0.0.{1}" if f == 4 else "fd00::{0:x}-fd00::{1:x}" for f in families}
+    made = [
+        document(
+            "EgressGateway",
+            f"g{number}",
+            {
+                "ippools": {key: [text.format(64 + 16 * number, 67 + 16 * number)] for key, text in pool.items()},
+                "nodeSelector": {"selector": draw(st.sampled_from(_NEAR_ALL))},
+                "clusterDefault": number == 0,
+            },
+        )
+        for number in range(draw(st.integers(1, 3)))
+    ]
+    objects = [draw(a_node(number, families)) for number in range(1, count + 1)]
+    objects += [cluster_object("Namespace", name, labels=draw(_LABELS)) for name in ("a", "b")]
+    objects += [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.2.0.0/24", "fd00:2::/120"]})]
+    objects += [draw(a_pod(count, families, number)) for number in range(draw(st.integers(2, 5)))]
+    named = [d for f in families for d in _CROWD_DESTINATIONS[f]]
+    documents = list(made)
+    for number in range(draw(st.integers(3, 8))):
+        documents.append(draw(_one_of_a_crowd(number, made, families, named)))
+    return Scenario(tuple(documents), tuple(objects))
+
+
+@st.composite
+def _one_of_a_crowd(
+    draw: st.DrawFn, number: int, made: Sequence[Json], families: tuple[int, ...], named: Sequence[str]
+) -> Json:
+    cluster: bool = draw(st.booleans())
+    applied: Json = {"podSelector": draw(st.sampled_from(_CROWD_SELECTORS))}
+    if draw(st.integers(0, 3)) == 0:
+        applied = {"podSubnet": draw(_POD_SUBNETS[families])}
+    if cluster and draw(st.integers(0, 2)) == 0:
+        applied["namespaceSelector"] = draw(NAMESPACE_SELECTORS)
+    gateway = draw(st.sampled_from(made))
+    spec: Json = {
+        "appliedTo": applied,
+        "egressGatewayName": gateway["metadata"]["name"],
+        "egressIP": draw(_egress_ip(gateway)),
+        "priority": draw(st.sampled_from([100, 100, 100, 200])),
+    }
+    destinations = draw(st.lists(st.sampled_from(named), max_size=2, unique=True))
+    if destinations:
+        spec["destSubnet"] = destinations
+    kind = "EgressClusterPolicy" if cluster else "EgressPolicy"
+    namespace = "" if cluster else draw(st.sampled_from(["a", "a", "a", "b"]))
+    # The order of the names is not that of the file.
+    return document(kind, f"{'zyxwvuts'[number]}{number}", spec, namespace)

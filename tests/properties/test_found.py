@@ -93,3 +93,18 @@ def test_a_master_without_the_family_drops_and_lets_no_other_policy_answer() -> 
     files = packet_path.nodes_of(compilation.files)
     ways = packet_path.leave(files, "n2", ip_address("fd00:1:2::1"), ip_address("2001:db8::1"))
     assert ways == {"n1": "fd00::1", "n2": "blocked"}
+
+
+def test_a_pod_with_an_eip_inside_a_subnet_that_leaves_with_the_nodes_address() -> None:
+    """Its replies come to the EIP, whatever the policy with useNodeIP says about the addresses around it."""
+    own = policy(
+        "own", kind="EgressClusterPolicy", egressIP={"useNodeIP": True}, appliedTo={"podSubnet": ["10.1.0.0/16"]}
+    )
+    some = policy("some", destSubnet=["203.0.113.0/24"])
+    objects = (node("n1"), pod("p", "n1", "10.1.1.1"), NAMESPACE, SERVICES)
+    compilation = compiled(Scenario((gateway(), own, some), objects))
+    assert leave(compilation, "n1", "10.1.1.1", "203.0.113.7") == {"10.0.0.64"}
+    assert leave(compilation, "n1", "10.1.1.1", "192.0.2.1") == {"10.0.0.1"}
+    assert leave(compilation, "n1", "10.1.1.9", "203.0.113.7") == {"10.0.0.1"}
+    everything = compiled(Scenario((gateway(), own, policy("all")), objects))
+    assert leave(everything, "n1", "10.1.1.1", "192.0.2.1") == {"10.0.0.64"}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hypothesis import event, given
+from hypothesis import strategies as st
 
 from egress_compiler.decide import decide
 from egress_compiler.net import Address, Family
@@ -26,14 +27,14 @@ from tests.properties.oracle import (
     pod_addresses,
 )
 from tests.properties.search import examples
-from tests.properties.strategies import Scenario, scenarios
+from tests.properties.strategies import Scenario, crowds, scenarios
 
 IP = IPv4Address | IPv6Address
 DESTINATIONS_OF_ONE_SOURCE = 24
 
 
-@examples(120)
-@given(scenarios())
+@examples(160)
+@given(st.one_of(scenarios(), crowds()))
 def test_decide_plans_and_text_agree_with_the_oracle(scenario: Scenario) -> None:
     compilation = compiled_or_reject(scenario)
     oracle = oracle_of(scenario, compilation)
