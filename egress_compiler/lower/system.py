@@ -28,6 +28,13 @@ def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, 
         ]
         wanted.append(
             Sysctl(
+                f"net/ipv4/conf/{GATEWAY_DEVICE}/accept_local",
+                "1",
+                "what the node says of packets to its own pods leaves by its gateway side",
+            )
+        )
+        wanted.append(
+            Sysctl(
                 "net/netfilter/nf_conntrack_tcp_be_liberal",
                 "1",
                 "who becomes master again has outdated windows of the connections that it had before",
