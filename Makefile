@@ -46,7 +46,7 @@ test-ansible: venv ## ansible-test sanity and units of the collection
 .PHONY: test-lab
 test-lab: venv ## packets through network namespaces, the collection over SSH (root; else skipped with the reason)
 	@mkdir -p $(REPORTS)
-	$(PYTHON_IN_VENV) -m pytest -q -m lab --junitxml=$(REPORTS)/lab.xml $(PYTEST_ARGS)
+	$(PYTHON_IN_VENV) -m pytest -q -n 2 --dist loadfile -m lab --junitxml=$(REPORTS)/lab.xml $(PYTEST_ARGS)
 
 .PHONY: golden
 golden: venv ## regenerate the golden files; read the diff before you commit it
