@@ -20,7 +20,9 @@ from tests.properties.strategies import Json, Scenario
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def compiled(scenario: Scenario, lock: str | None = None, order: random.Random | None = None) -> Compilation:
+def compiled(
+    scenario: Scenario, lock: str | None = None, order: random.Random | None = None, *, rebalance: bool = False
+) -> Compilation:
     """Compiles ``scenario``, with the lock file's text of an earlier run, shuffled by ``order`` where given.
 
     Raises InvalidInput.
@@ -40,7 +42,9 @@ def compiled(scenario: Scenario, lock: str | None = None, order: random.Random |
         lock_path = root / "egress.lock.json"
         if lock is not None:
             lock_path.write_text(lock)
-        paths = Inputs((root / "policies",), (root / "cluster",), settings=settings, lock=lock_path)
+        paths = Inputs(
+            (root / "policies",), (root / "cluster",), settings=settings, lock=lock_path, rebalance=rebalance
+        )
         return compile_bundle(paths)
 
 

@@ -231,7 +231,9 @@ def clusters(draw: st.DrawFn, max_pods: int = 8) -> tuple[list[Json], Json, str 
     for number in range(1, count + 1):
         node = _node(number, draw(st.sampled_from(reported)), draw(_NODE_LABELS), pod_cidrs=with_cidrs)
         if with_cidrs:
-            node["spec"]["podCIDRs"] = [pod_cidr(number, family) for family in families]
+            # Under Calico the nodes' own podCIDRs may be left over from before, and count for nothing.
+            left_over = {4: f"10.77.{number}.0/28", 6: f"fd00:77:{number:x}::/124"} if mode == "calico" else {}
+            node["spec"]["podCIDRs"] = [left_over.get(family) or pod_cidr(number, family) for family in families]
         made.append(node)
     if calico:
         cidrs = {4: "10.1.0.0/16", 6: "fd00:1::/32"}
@@ -480,7 +482,7 @@ def _one_of_a_crowd(
     if draw(st.integers(0, 3)) == 0:
         applied = {"podSubnet": draw(_POD_SUBNETS[families])}
     if cluster and draw(st.integers(0, 2)) == 0:
-        applied["namespaceSelector"] = draw(NAMESPACE_SELECTORS)
+        applied["namespaceSelector"] = draw(st.one_of(st.just({}), NAMESPACE_SELECTORS))
     gateway = draw(st.sampled_from(made))
     spec: Json = {
         "appliedTo": applied,
@@ -495,3 +497,23 @@ def _one_of_a_crowd(
     namespace = "" if cluster else draw(st.sampled_from(["a", "a", "a", "b"]))
     # The order of the names is not that of the file.
     return document(kind, f"{'zyxwvuts'[number]}{number}", spec, namespace)
+
+
+@st.composite
+def tight_pools(draw: st.DrawFn) -> Scenario:
+    """One gateway with few EIPs and more policies, so that some have to share."""
+    size = draw(st.integers(1, 4))
+    nodes = [draw(a_node(number, (4,), st.just({"gw": "x"}))) for number in range(1, draw(st.integers(1, 3)) + 1)]
+    pool = {"ipv4": [f"10.0.0.64-10.0.0.{63 + size}"]}
+    selector = {"selector": {"matchLabels": {"gw": "x"}}}
+    documents = [document("EgressGateway", "g", {"ippools": pool, "nodeSelector": selector, "clusterDefault": True})]
+    choices: list[Json] = [{"allocatorPolicy": "rr"}] * 4
+    choices += [{"ipv4": f"10.0.0.{64 + index}"} for index in range(size)]
+    for number in range(draw(st.integers(3, 10))):
+        spec = {
+            "egressIP": draw(st.sampled_from(choices)),
+            "appliedTo": {"podSelector": {"matchLabels": {"app": "web"}}},
+        }
+        documents.append(document("EgressPolicy", f"p{number}", spec, "a"))
+    services = cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.2.0.0/24"]})
+    return Scenario(tuple(documents), (*nodes, services))

@@ -27,7 +27,7 @@ from tests.properties.oracle import (
     pod_addresses,
 )
 from tests.properties.search import examples
-from tests.properties.strategies import Scenario, crowds, scenarios
+from tests.properties.strategies import Scenario, crowds, scenarios, tight_pools
 
 IP = IPv4Address | IPv6Address
 DESTINATIONS_OF_ONE_SOURCE = 24
@@ -49,8 +49,8 @@ def test_decide_plans_and_text_agree_with_the_oracle(scenario: Scenario) -> None
         check_ways(packet_path.leave(files, start, source, destination), wanted, oracle, told)
 
 
-@examples(60)
-@given(scenarios())
+@examples(80)
+@given(st.one_of(scenarios(), tight_pools()))
 def test_allocations_keep_the_rules(scenario: Scenario) -> None:
     compilation = compiled_or_reject(scenario)
     assert oracle_of(scenario, compilation).broken_rules(fresh=True) == []
@@ -134,6 +134,7 @@ def _destinations(scenario: Scenario, oracle: Oracle) -> set[IP]:
     found = _around([*texts, *oracle.inside, *ALWAYS_INSIDE])
     found |= {address for pod in oracle.pods for address in pod_addresses(pod)}
     found |= {address for node in oracle.nodes for address in node_addresses(node)}
+    found |= _around(cidr for node in oracle.nodes for cidr in node["spec"].get("podCIDRs", []))
     found |= {ip_address(service["spec"]["clusterIP"]) for service in scenario.of_kind("Service")}
     found |= {ip_address(a) for status in oracle.status.values() for a in status.get("eip", {}).values()}
     found |= {IPv4Address("8.8.8.8"), IPv6Address("2001:db8:ffff::1"), IPv4Address(0), IPv6Address(0)}
