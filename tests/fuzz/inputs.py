@@ -148,6 +148,35 @@ LOCK: Json = {
 }
 
 
+INVENTORY: Json = {
+    "all": {
+        "vars": {"egress_mtu": 1500, "egress_uplink_cidrs": ["10.6.1.0/24"]},
+        "hosts": {"gate": {"egress_interface": "eth0"}, "worker": {"egress_node_name": "worker"}},
+    }
+}
+STATUSES: Json = {
+    "apiVersion": "v1",
+    "kind": "List",
+    "items": [
+        POLICIES[1] | {"status": {"eip": {"ipv4": "10.6.1.62", "ipv6": "fd00:6::62"}, "node": "gate"}},
+        POLICIES[2] | {"status": {"eip": {"ipv4": "10.6.1.60", "ipv6": "fd00:6::60"}, "node": "gate"}},
+        POLICIES[0]
+        | {
+            "status": {
+                "nodeList": [
+                    {
+                        "name": "gate",
+                        "status": "Ready",
+                        "eips": [{"ipv4": "10.6.1.62", "policies": [{"name": "web", "namespace": "shop"}]}],
+                    }
+                ],
+                "ipUsage": {"ipv4Total": 4, "ipv4Free": 2},
+            }
+        },
+    ],
+}
+
+
 def policies_text(documents: list[Json]) -> str:
     return "---\n".join(yaml.safe_dump(document, allow_unicode=True) for document in documents)
 

@@ -5,6 +5,7 @@
 
 import json
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,14 +28,17 @@ from tests.fuzz.inputs import (
     BYTES,
     CLUSTER,
     HOSTILE,
+    INVENTORY,
     JSON_BYTES,
     LOCK,
     POLICIES,
     SETTINGS,
+    STATUSES,
     VALUES,
     Json,
     examples,
     policies_text,
+    scratched,
     spoilt,
 )
 
@@ -92,20 +96,12 @@ def test_lock_files_of_any_bytes(place: Path, content: bytes) -> None:
 
 
 @examples(100)
-@given(BYTES)
+@given(st.one_of(BYTES, spoilt(STATUSES).map(lambda data: json.dumps(data).encode())))
 def test_statuses_of_any_bytes(place: Path, content: bytes) -> None:
     (place / "e.yaml").write_bytes(content)
     found = Collector()
     load_statuses([place / "e.yaml"], found)
     check_report(found)
-
-
-INVENTORY: Json = {
-    "all": {
-        "vars": {"egress_mtu": 1500, "egress_uplink_cidrs": ["10.6.1.0/24"]},
-        "hosts": {"gate": {"egress_interface": "eth0"}, "worker": {"egress_node_name": "worker"}},
-    }
-}
 
 
 @examples(20)
@@ -117,18 +113,36 @@ def test_inventories_of_any_bytes(place: Path, content: bytes) -> None:
     check_report(found)
 
 
-def write_run(
-    place: Path, policies: str, cluster: Json = CLUSTER, settings: Json = SETTINGS, lock: Json = LOCK
-) -> Inputs:
-    (place / "policies.yaml").write_text(policies, encoding="utf-8", newline="")
-    (place / "cluster.json").write_text(json.dumps(cluster))
-    (place / "settings.yaml").write_text(yaml.safe_dump(settings))
-    (place / "lock.json").write_text(json.dumps(lock))
+RUN: dict[str, Json] = {
+    "policies.yaml": POLICIES,
+    "cluster.json": CLUSTER,
+    "settings.yaml": SETTINGS,
+    "lock.json": LOCK,
+    "inventory.yml": INVENTORY,
+    "statuses.json": STATUSES,
+}
+"""What a run reads, by file."""
+
+
+def run_text(name: str, data: Json) -> str:
+    """The file's text: several documents, JSON or YAML as its name says."""
+    if name == "policies.yaml":
+        return policies_text(data)
+    return json.dumps(data) if name.endswith(".json") else yaml.safe_dump(data, allow_unicode=True)
+
+
+def write_run(place: Path, **contents: bytes | Json) -> Inputs:
+    """A valid run, with other bytes or other data in the files that are named (by their stems)."""
+    for name, data in RUN.items():
+        content = contents.get(name.partition(".")[0], data)
+        (place / name).write_bytes(content if isinstance(content, bytes) else run_text(name, content).encode())
     return Inputs(
         (place / "policies.yaml",),
         (place / "cluster.json",),
+        inventory=place / "inventory.yml",
         settings=place / "settings.yaml",
         lock=place / "lock.json",
+        import_status=(place / "statuses.json",),
     )
 
 
@@ -148,36 +162,62 @@ def check_files(compilation: Compilation) -> None:
             )
 
 
+def test_the_valid_run_compiles(place: Path) -> None:
+    """Else the tests below would spoil what is spoilt already."""
+    compilation = compile_bundle(write_run(place))
+    assert "10.6.1.60" in compilation.lock_text
+    check_files(compilation)
+
+
 @examples(150)
 @given(spoilt(POLICIES))
 def test_spoilt_policies_compile_or_are_refused(place: Path, documents: list[Json]) -> None:
-    inputs = write_run(place, policies_text(documents))
     with suppress(InvalidInput):
-        check_files(compile_bundle(inputs))
+        check_files(compile_bundle(write_run(place, policies=documents)))
 
 
 @examples(100)
-@given(spoilt({"cluster": CLUSTER, "settings": SETTINGS, "lock": LOCK}))
+@given(spoilt({name.partition(".")[0]: data for name, data in RUN.items() if name != "policies.yaml"}))
 def test_a_spoilt_cluster_compiles_or_is_refused(place: Path, run: Json) -> None:
-    inputs = write_run(
-        place, policies_text(POLICIES), run.get("cluster", {}), run.get("settings", {}), run.get("lock", {})
-    )
+    """The cluster, or the settings, lock, inventory and statuses beside it; one that is gone is empty."""
+    stems = [name.partition(".")[0] for name in RUN if name != "policies.yaml"]
     with suppress(InvalidInput):
-        check_files(compile_bundle(inputs))
+        check_files(compile_bundle(write_run(place, **{stem: run.get(stem, {}) for stem in stems})))
+
+
+@examples(100)
+@given(
+    st.sampled_from(sorted(RUN)).flatmap(lambda name: st.tuples(st.just(name), scratched(run_text(name, RUN[name]))))
+)
+def test_a_run_with_one_file_scratched_compiles_or_is_refused(place: Path, scratch: tuple[str, bytes]) -> None:
+    name, content = scratch
+    with suppress(InvalidInput):
+        check_files(compile_bundle(write_run(place, **{name.partition(".")[0]: content})))
 
 
 @examples(40)
-@given(spoilt(POLICIES))
-def test_nothing_is_written_on_error(place: Path, documents: list[Json]) -> None:
-    inputs = write_run(place, policies_text(documents))
-    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+@given(spoilt(POLICIES), st.booleans())
+def test_nothing_is_written_on_error(place: Path, documents: list[Json], written_before: bool) -> None:
+    """Neither where there is no bundle yet, nor where there is one, its lock file beside it."""
+    out = place / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    if written_before:
+        bundle.write(compile_bundle(write_run(place)), out)
+    inputs = write_run(place, policies=documents)
+    before = _state(place)
     options = ["-p", inputs.policies[0], "-c", inputs.cluster[0], "-s", inputs.settings, "-l", inputs.lock]
-    done = CliRunner().invoke(app, ["compile", *map(str, options), "--out", str(place / "out"), "--check"])
-    assert done.exit_code in (0, 2) or isinstance(done.exception, InvalidInput)
-    if isinstance(done.exception, InvalidInput):
-        real = CliRunner().invoke(app, ["compile", *map(str, options), "--out", str(place / "out")])
+    options += ["-i", inputs.inventory, "--import-status", inputs.import_status[0], "--out", out]
+    checked = CliRunner().invoke(app, ["compile", *map(str, options), "--check"])
+    assert checked.exit_code in (0, 2) or isinstance(checked.exception, InvalidInput)
+    if isinstance(checked.exception, InvalidInput):
+        real = CliRunner().invoke(app, ["compile", *map(str, options)])
         assert isinstance(real.exception, InvalidInput)
-    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    assert _state(place) == before
+
+
+def _state(place: Path) -> dict[Path, tuple[int, bytes]]:
+    """Of every file and directory: when it was changed, and what is in it."""
+    return {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in sorted(place.rglob("*"))}
 
 
 VALID: dict[str, Json] = {
@@ -233,7 +273,7 @@ def test_hostile_text_is_refused_or_harmless(where: str, text: str, tmp_path: Pa
     for step in above:
         parent = parent[step]
     parent[last] = {"description": text, "x": text} if last in ("annotations", "labels") else text
-    inputs = write_run(tmp_path, policies_text(run["policies"]), run["cluster"], run["settings"], run["lock"])
+    inputs = write_run(tmp_path, **run)
     with suppress(InvalidInput):
         compilation = compile_bundle(inputs)
         check_files(compilation)
