@@ -366,12 +366,7 @@ class _Evaluation:
         value = self.packet.ct_mark if key == "ct mark" else self.packet.mark
         if words.peek() == "set":
             words.take()
-            if f"{words.take()} {words.take()}" != key or words.take() != "&":
-                raise NftError("a mark is made of another one")
-            value &= int(words.take(), 0)
-            if words.take() != "|":
-                raise NftError("a mark is made in another way")
-            value |= int(words.take(), 0)
+            value = self._new_mark(key, value, words)
             of_packet = key == "meta mark"
             self.packet = replace(self.packet, mark=value) if of_packet else replace(self.packet, ct_mark=value)
             return True
@@ -379,6 +374,19 @@ class _Evaluation:
             words.take()
             value &= int(words.take(), 0)
         return self._compare(value, words)
+
+    @staticmethod
+    def _new_mark(key: str, value: int, words: _Words) -> int:
+        """A number, or the old mark with some bits kept and others set."""
+        word = words.take()
+        if word.isdigit():
+            return int(word)
+        if f"{word} {words.take()}" != key or words.take() != "&":
+            raise NftError("a mark is made of another one")
+        value &= int(words.take(), 0)
+        if words.take() != "|":
+            raise NftError("a mark is made in another way")
+        return value | int(words.take(), 0)
 
     def _zone(self, key: str, words: _Words) -> bool:
         if key == "ct original" and words.take() != "zone":

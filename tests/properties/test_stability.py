@@ -195,6 +195,10 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
 _OF_SOURCES = ("map own_address_", "set governed_")
 
 
+_WHERE_THERE_ARE_SLOTS = ("adopt", "icmp_errors", "icmp_errors_routed")
+"""Chains of nodes that steer something."""
+
+
 class _Difference:
     """The two texts of one node, paragraph by paragraph: a set, map or chain with the comments before it."""
 
@@ -212,7 +216,8 @@ class _Difference:
     def check(self) -> None:
         for header, text in self.old.items():
             if header not in self.new:
-                own_slot = header in (f"chain slot.{self.slot} {{", f"chain mark.{self.slot} {{", "chain adopt {")
+                name = header.removeprefix("chain ").removesuffix(" {")
+                own_slot = name in (f"slot.{self.slot}", f"mark.{self.slot}", *_WHERE_THERE_ARE_SLOTS)
                 whole_map = header.startswith(_OF_SOURCES) and self._was_all_its_own(text)
                 assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"
             elif self.new[header] != text:
@@ -220,7 +225,7 @@ class _Difference:
         come = {header: text for header, text in self.new.items() if header not in self.old}
         for header in come:
             chain = header.split()[1]
-            if chain == "adopt":
+            if chain in _WHERE_THERE_ARE_SLOTS:
                 assert any(name.startswith("chain slot.") for name in come), header
             elif chain.startswith(("slot.", "mark.")):
                 # What the policy's pods fall back to may have a slot that this node did not use before.
@@ -268,7 +273,7 @@ class _Difference:
             elif "@governed_" in line or "Looked at" in line:
                 assert name == "prerouting", f"{name}: {line}"
             else:
-                assert name in ("prerouting", "adopt"), f"{name}: {line}"
+                assert name in ("prerouting", "adopt", "icmp_errors"), f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]
                 assert line == f"0x{0x26000000 + int(number):08x} : jump mark.{number},", line
                 assert line in come or number == str(self.slot), line
