@@ -41,7 +41,8 @@ def fail(lab: Lab, node: str, failure: Failure) -> None:
         case "poweroff":
             lab.poweroff(node)
         case "kill":
-            lab.exec(node, ["pkill", "-KILL", "-x", "keepalived"])
+            # Stopped first, or the one of its processes would say goodbye for the other.
+            lab.exec(node, ["sh", "-c", "pkill -STOP -x keepalived; pkill -KILL -x keepalived"])
         case "stop":
             lab.exec(node, ["pkill", "-TERM", "-x", "-o", "keepalived"])
         case "hang":

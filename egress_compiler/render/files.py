@@ -27,6 +27,7 @@ def node_files(plan: NodePlan, descriptions: dict[str, str]) -> dict[str, str]:
         if plan.sync is not None:
             files["conntrackd.conf"] = rendered("conntrackd.conf.j2", **values)
         files["notify.sh"] = rendered("notify.sh.j2", **values)
+        files["watch"] = rendered("watch.j2", **values)
     return files
 
 

@@ -58,7 +58,7 @@ def test_every_file_is_accepted_by_its_tool(name: str, tmp_path: Path) -> None:
             "[ ! -e routes6.batch ] || ip -6 -batch routes6.batch",
             "nft -c -f nftables.nft && nft -f nftables.nft && nft -f nftables.nft",
             "[ ! -e keepalived.conf ] || keepalived --config-test --use-file=keepalived.conf",
-            "[ ! -e notify.sh ] || sh -n notify.sh",
+            "[ ! -e notify.sh ] || { sh -n notify.sh && sh -n watch; }",
         ]
         done = subprocess.run(
             ["unshare", "--net", "sh", "-exc", "\n".join(commands)],

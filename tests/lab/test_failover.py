@@ -13,22 +13,25 @@ from egress_compiler.lab.drill import (
     Failure,
     Measured,
     Slots,
+    fail,
     governed_addresses,
     load,
     measure,
     repair,
     run_failure,
     run_repair,
+    wait_for,
 )
 from egress_compiler.lab.example import RunningExample, running_example, up_example
 from egress_compiler.lab.load import Load, Tally
 from tests.lab.by_hand import apply_by_hand, apply_node, await_masters
-from tests.lab.gateways import FAILING, FAILING_POD, OTHER_POD, WORKER_PODS, write_example
+from tests.lab.gateways import FAILING, FAILING_POD, OTHER, OTHER_POD, WORKER_PODS, write_example
 
 pytestmark = pytest.mark.lab
 OTHERS = (*WORKER_PODS, OTHER_POD)
 EACH = 48
 """Connections of a pod: of all kinds, in both families."""
+EIPS = ("10.6.1.61", "fd00:10:6:1::61")
 OUTAGE_MS = 3000.0
 """Three times what is promised of a gateway that is gone without a word."""
 HANDOVER_MS = 400.0
@@ -83,6 +86,59 @@ def test_nothing_is_lost_when_a_gateway_fails_and_comes_back(drill: Drill, failu
     assert drill.own.settle(20) == Tally(EACH, {})
 
 
+@pytest.mark.parametrize("failure", ["hang", "kill"])
+def test_a_gateway_that_nobody_repairs_lets_go_of_its_addresses(drill: Drill, failure: Failure) -> None:
+    """It holds them still when the other one has taken over; what watches keepalived ends that, and starts it anew."""
+    slots, lab = Slots(drill.running), drill.running.lab
+    addresses = governed_addresses(drill.running, WORKER_PODS[0])
+    measured = measure(
+        lab, WORKER_PODS[0], addresses, partial(fail, lab, FAILING, failure), partial(slots.elsewhere, FAILING)
+    )
+    assert slots.held(FAILING), "or there is nothing to heal"
+    assert_unnoticed(measured, HANDOVER_MS)
+    assert_unnoticed(measure(lab, WORKER_PODS[0], addresses, lambda: None, slots.at_home), HANDOVER_MS)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    assert drill.own.settle() == Tally(EACH, {})
+
+
+def test_gateways_that_do_not_hear_each_other_agree_again(drill: Drill) -> None:
+    """Both own everything meanwhile, and each translates what reaches it in the same way."""
+    slots, lab = Slots(drill.running), drill.running.lab
+    everything = slots.held(FAILING) | slots.held(OTHER)
+    rules = "table inet split { chain input { type filter hook input priority -200; ip protocol vrrp drop\n}\n}"
+    for node in slots.gateways:
+        lab.exec(node, ["nft", "-f", "-"], stdin=rules)
+    wait_for(lambda: all(slots.held(node) == everything for node in slots.gateways), "both to be master")
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    for node in slots.gateways:
+        lab.exec(node, ["nft", "delete table inet split"])
+    addresses = governed_addresses(drill.running, WORKER_PODS[0])
+    assert_unnoticed(measure(lab, WORKER_PODS[0], addresses, lambda: None, slots.at_home), HANDOVER_MS)
+    assert drill.others.settle() == Tally(3 * EACH, {})
+    assert drill.own.settle() == Tally(EACH, {})
+
+
+def test_a_wrong_neighbour_entry_heals_by_itself(drill: Drill) -> None:
+    """As a gratuitous announcement that got lost leaves it: the next one comes within five seconds."""
+    lab = drill.running.lab
+    wrong = "02:00:00:00:00:99"
+    entries = {"outside": ("eth0", *EIPS), "worker1": ("egress.vxlan", "172.31.255.254", "fd11::fffe")}
+
+    def mislead() -> None:
+        for host, (device, *addresses) in entries.items():
+            for address in addresses:
+                words = ["ip", "neighbour", "replace", address, "lladdr", wrong, "nud", "reachable", "dev", device]
+                lab.exec(host, words)
+
+    def healed() -> bool:
+        return not any(wrong in lab.exec(host, ["ip", "neighbour"]).stdout for host in entries)
+
+    assert_unnoticed(
+        measure(lab, WORKER_PODS[0], governed_addresses(drill.running, WORKER_PODS[0]), mislead, healed), 9000
+    )
+    assert drill.others.settle(20) == Tally(3 * EACH, {})
+
+
 def test_a_gateway_that_lost_its_power_comes_back_to_open_connections(drill: Drill) -> None:
     """It knows nothing of them at first, and must not be master before it does."""
     drill.own.close()
@@ -95,5 +151,5 @@ def test_a_gateway_that_lost_its_power_comes_back_to_open_connections(drill: Dri
 
 def assert_unnoticed(measured: Measured, longest_ms: float) -> None:
     """All but for a short while, and with one address: nobody ever sees another one."""
-    assert [outage.seen for outage in measured.outages.values()] == [("10.6.1.61",), ("fd00:10:6:1::61",)]
+    assert [outage.seen for outage in measured.outages.values()] == [(eip,) for eip in EIPS]
     assert measured.longest_ms < longest_ms

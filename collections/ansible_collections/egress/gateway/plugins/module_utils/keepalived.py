@@ -45,7 +45,8 @@ class Keepalived(Resource):
     def actual(self) -> Items:
         if self._is_running():
             return {_NAME: Item(_running(self._read_loaded()))}
-        return {_NAME: Item(_STRAY)} if processes.find(self._marker) else {}
+        strays = processes.find(self._marker) or processes.find(str(self._paths.watch))
+        return {_NAME: Item(_STRAY)} if strays else {}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:
@@ -107,7 +108,12 @@ class Keepalived(Resource):
                 path.unlink()
 
     def _end_all(self) -> None:
-        """SIGTERM lets the master hand over its addresses; what does not end by then is killed."""
+        """SIGTERM lets the master hand over its addresses; what does not end by then is killed.
+
+        What watches it goes first: to that one it would look as if it hung, and it would be started again.
+        """
+        for pid in processes.find(str(self._paths.watch)):
+            processes.send(pid, signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGKILL):
             pids = processes.find(self._marker)
             for pid in pids:
@@ -119,9 +125,10 @@ class Keepalived(Resource):
 
     def _await_scripts(self) -> None:
         """What keepalived told its scripts last is done by now: they must not bring back what is removed next."""
-        for script in self._paths.config.glob("*.sh"):
-            if not processes.until(lambda word=str(script): not processes.find(word), _STOP_SECONDS):  # type: ignore[misc]
-                raise NodeError("%s does not end" % script)
+        locks = (path for pattern in ("watch.*", "conntrackd.*") for path in self._paths.runtime.glob(pattern))
+        for word in map(str, [*self._paths.config.glob("*.sh"), *locks]):
+            if not processes.until(lambda word=word: not processes.find(word), _STOP_SECONDS):  # type: ignore[misc]
+                raise NodeError("what runs with %s does not end" % word)
 
 
 class Leftovers(Resource):

@@ -53,6 +53,11 @@ class Paths:
         return self.config / "drained"
 
     @property
+    def watch(self) -> Path:
+        """The program of the bundle that ends a keepalived that hangs."""
+        return self.config / "watch"
+
+    @property
     def pending(self) -> Path:
         """What to go back to unless somebody confirms."""
         return self.state / "pending.json"

@@ -71,6 +71,16 @@ def test_what_was_loaded_by_somebody_else_is_read_again(systemctl: Systemctl) ->
     assert [(c.action, c.before) for c in changes] == [("modify", "running with another configuration")]
 
 
+def test_what_watches_a_keepalived_that_is_gone_goes_too(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would start keepalived again, for the addresses that were left behind."""
+    watch, alive = str(systemctl.paths.watch), {4711, 4712}
+    monkeypatch.setattr(keepalived.processes, "find", lambda word: sorted(alive) if word == watch else [])
+    monkeypatch.setattr(keepalived.processes, "send", lambda pid, number: alive.discard(pid))
+    assert [c.action for c in Keepalived(systemctl.paths, {}, service=False).difference()] == ["remove"]
+    assert clear([Keepalived(systemctl.paths, {}, service=False)])
+    assert not alive
+
+
 class FakeKernel:
     def links(self) -> Any:
         addresses = [{"local": "10.6.1.60", "prefixlen": 32}, {"local": "10.6.1.61", "prefixlen": 32}]
