@@ -1,6 +1,6 @@
 """No input gives anything but a result or InvalidInput, and nothing is written where it is InvalidInput.
 
-``EGRESS_FUZZ_EXAMPLES=10000 pytest tests/fuzz`` for longer.
+``EGRESS_FUZZ_EXAMPLES=10000 pytest --timeout=0 tests/fuzz`` for longer.
 """
 
 import json

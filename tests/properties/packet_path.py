@@ -51,6 +51,9 @@ class NodeFiles:
             last_resort = {*_UNREACHABLE.findall(text), *back}
             for mark, mask, table in _RULE.findall(text):
                 assert table in last_resort, f"table {table} has no unreachable route"
+                assert routes[table] == WIRE or (":" in routes[table]) == (version == 6), (
+                    "a next hop of the other family"
+                )
                 found[version].append((int(mark, 0), int(mask, 0), routes[table]))
         return found
 

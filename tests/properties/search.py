@@ -7,7 +7,7 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 
 FACTOR = int(os.environ.get("EGRESS_EXAMPLES", "1"))
-"""EGRESS_EXAMPLES=20 makes twenty times as many examples, other ones at each run."""
+"""EGRESS_EXAMPLES=20 makes twenty times as many examples, other ones at each run; it needs ``pytest --timeout=0``."""
 
 
 def examples(count: int) -> settings:

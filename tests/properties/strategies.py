@@ -449,19 +449,7 @@ def crowds(draw: st.DrawFn) -> Scenario:
     """
     families = draw(FAMILIES)
     count = draw(st.integers(2, 4))
-    pool = {f"ipv{f}": "10.0.0.{0}-10.0.0.{1}" if f == 4 else "fd00::{0:x}-fd00::{1:x}" for f in families}
-    made = [
-        document(
-            "EgressGateway",
-            f"g{number}",
-            {
-                "ippools": {key: [text.format(64 + 16 * number, 67 + 16 * number)] for key, text in pool.items()},
-                "nodeSelector": {"selector": draw(st.sampled_from(_NEAR_ALL))},
-                "clusterDefault": number == 0,
-            },
-        )
-        for number in range(draw(st.integers(1, 3)))
-    ]
+    made = [draw(_crowded_gateway(number, families)) for number in range(draw(st.integers(1, 3)))]
     objects = [draw(a_node(number, families)) for number in range(1, count + 1)]
     objects += [cluster_object("Namespace", name, labels=draw(_LABELS)) for name in ("a", "b")]
     objects += [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.2.0.0/24", "fd00:2::/120"]})]
@@ -471,6 +459,17 @@ def crowds(draw: st.DrawFn) -> Scenario:
     for number in range(draw(st.integers(3, 8))):
         documents.append(draw(_one_of_a_crowd(number, made, families, named)))
     return Scenario(tuple(documents), tuple(objects))
+
+
+@st.composite
+def _crowded_gateway(draw: st.DrawFn, number: int, families: Sequence[int]) -> Json:
+    """With four EIPs, of one family or of both."""
+    first, last = 64 + POOL_BLOCK * number, 67 + POOL_BLOCK * number
+    texts = {4: f"10.0.0.{first}-10.0.0.{last}", 6: f"fd00::{first:x}-fd00::{last:x}"}
+    chosen = draw(st.sampled_from([families, families, families[:1], families[-1:]]))
+    spec: Json = {"ippools": {f"ipv{family}": [texts[family]] for family in chosen}}
+    spec |= {"nodeSelector": {"selector": draw(st.sampled_from(_NEAR_ALL))}, "clusterDefault": number == 0}
+    return document("EgressGateway", f"g{number}", spec)
 
 
 @st.composite

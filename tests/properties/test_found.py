@@ -108,3 +108,14 @@ def test_a_pod_with_an_eip_inside_a_subnet_that_leaves_with_the_nodes_address() 
     assert leave(compilation, "n1", "10.1.1.9", "203.0.113.7") == {"10.0.0.1"}
     everything = compiled(Scenario((gateway(), own, policy("all")), objects))
     assert leave(everything, "n1", "10.1.1.1", "192.0.2.1") == {"10.0.0.64"}
+
+
+def test_the_slots_of_a_node_that_dies_go_to_different_nodes() -> None:
+    """Found by breaking the compiler on purpose: three gateways on the same four nodes."""
+    own = {"useNodeIP": True}
+    gateways = [gateway(f"g{g}", f"10.0.0.{64 + g}") for g in range(3)]
+    policies = [policy(f"p{g}{n}", egressGatewayName=f"g{g}", egressIP=own) for g in range(3) for n in range(4)]
+    objects = (*(node(f"n{number}") for number in range(1, 5)), NAMESPACE, SERVICES)
+    slots = compiled(Scenario((*gateways, *policies), objects)).allocation.slots.values()
+    for name in ("n1", "n2", "n3", "n4"):
+        assert len({slot.order[1] for slot in slots if slot.node == name}) == 3

@@ -79,6 +79,28 @@ def test_a_node_carries_only_what_is_its_own(scenario: Scenario) -> None:
         }
 
 
+@examples(40)
+@given(st.one_of(scenarios(), crowds()))
+def test_the_gateways_of_a_slot_agree_on_it(scenario: Scenario) -> None:
+    """All nodes of its gateway, and nobody else, take part in the election, and none of them is like another."""
+    compilation = compiled_or_reject(scenario)
+    oracle = oracle_of(scenario, compilation)
+    plans = {plan.node: plan for plan in compilation.plans}
+    for number, slot in compilation.allocation.slots.items():
+        members = {node["metadata"]["name"] for node in oracle.nodes_of(oracle.gateways[slot.gateway])}
+        found = {p.node: instance for p in plans.values() for instance in p.vrrp if instance.slot == number}
+        assert found.keys() == members
+        assert len({(i.vrid, i.gateway, i.preferred_node, i.advert_ms, i.tunnel_vips) for i in found.values()}) == 1
+        assert len({tuple(eip.address for eip in i.eips) for i in found.values()}) == 1
+        ranks = {node: instance.priority for node, instance in found.items()}
+        assert sorted(ranks, key=lambda node: -ranks[node]) == list(slot.order)
+        assert len(set(ranks.values())) == len(ranks)
+        for node, instance in found.items():
+            assert sorted(instance.peers) == sorted(i.source for other, i in found.items() if other != node)
+    vrids = [(slot.vrid, slot.tunnel_vips[4]) for slot in compilation.allocation.slots.values()]
+    assert len({vrid for vrid, _ in vrids}) == len({vip for _, vip in vrids}) == len(vrids)
+
+
 def decided(compilation: Compilation, source: IP, destination: IP) -> Answer:
     family: Family = 4 if source.version == 4 else 6
     decision = decide(
