@@ -31,6 +31,8 @@ from tests.properties.strategies import Scenario, crowds, scenarios, tight_pools
 
 IP = IPv4Address | IPv6Address
 DESTINATIONS_OF_ONE_SOURCE = 24
+ALL_ZERO = "00:00:00:00:00:00"
+"""The MAC under which a forwarding table has those who get broadcasts."""
 
 
 @examples(160)
@@ -77,6 +79,40 @@ def test_a_node_carries_only_what_is_its_own(scenario: Scenario) -> None:
         assert {slot.number for slot in plan.slots} == {
             answer.slot for c in plan.steer_classes for answer in (*c.ipv4, *c.ipv6) if answer.slot is not None
         }
+
+
+@examples(40)
+@given(scenarios())
+def test_every_two_nodes_that_talk_know_each_other(scenario: Scenario) -> None:
+    """A gateway has all nodes as its peers and a worker the gateways, by each address and under one MAC."""
+    compilation = compiled_or_reject(scenario)
+    oracle = oracle_of(scenario, compilation)
+    gateways = {node["metadata"]["name"] for g in oracle.gateways.values() for node in oracle.nodes_of(g)}
+    plans = {plan.node: plan for plan in compilation.plans}
+    for name, plan in plans.items():
+        assert plan.role == ("gateway" if name in gateways else "worker")
+        wanted = (plans.keys() if name in gateways else gateways) - {name}
+        wires = {line for line in compilation.files[f"nodes/{name}/fdb.batch"].splitlines() if line.startswith("fdb ")}
+        neighbours = compilation.files[f"nodes/{name}/vxlan.batch"].splitlines()
+        known: set[str] = set()
+        for other in wanted:
+            tunnel = plans[other].tunnel
+            own = {
+                f"fdb append {mac} dev egress.vxlan dst {tunnel.underlay} self permanent"
+                for mac in (tunnel.mac, ALL_ZERO)
+            }
+            assert own <= wires
+            wires -= own
+            known |= {
+                f"neighbour replace {a.partition('/')[0]} lladdr {tunnel.mac} dev egress.vxlan nud permanent"
+                for a in tunnel.addresses
+            }
+        assert not wires, wires
+        assert {line for line in neighbours if line.startswith("neighbour ")} == known
+    assert len({plan.tunnel.mac for plan in plans.values()}) == len(plans)
+    assert len({address for plan in plans.values() for address in plan.tunnel.addresses}) == sum(
+        len(plan.tunnel.addresses) for plan in plans.values()
+    )
 
 
 @examples(40)

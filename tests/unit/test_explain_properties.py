@@ -1,5 +1,7 @@
 """An explanation agrees with the decision, for every pod and packet."""
 
+from ipaddress import ip_address
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,20 +9,21 @@ from egress_compiler.decide import decide, matching_source
 from egress_compiler.diagnostics import Collector
 from egress_compiler.explain import as_json, as_text, explain_address, explain_pod
 from egress_compiler.explain.model import Way
-from egress_compiler.net import Address, parse_address, parse_span
+from egress_compiler.net import Address, format_address, parse_address, parse_span
 from egress_compiler.pipeline import Compilation
-from tests.properties.compiled import compiled_or_reject
+from tests.properties.compiled import compiled_or_reject, oracle_of
 from tests.properties.search import examples
-from tests.properties.strategies import DESTINATIONS, Scenario, scenarios
+from tests.properties.strategies import DESTINATIONS, Scenario, crowds, scenarios
 
 MORE = ("192.0.2.1", "10.1.1.1", "10.2.0.1", "10.0.0.1", "2001:db8:1::1", "fd00:1:1::1", "fd00::1")
 ALL = (*DESTINATIONS[4], *DESTINATIONS[6], *MORE)
 
 
 @examples(60)
-@given(scenarios(), st.lists(st.sampled_from(ALL), min_size=1, max_size=4, unique=True))
-def test_explain_agrees_with_the_decision(scenario: Scenario, texts: list[str]) -> None:
+@given(st.one_of(scenarios(), crowds()), st.lists(st.sampled_from(ALL), min_size=1, max_size=4, unique=True))
+def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, texts: list[str]) -> None:
     compilation = compiled_or_reject(scenario)
+    oracle = oracle_of(scenario, compilation)
     nodes = {node.name for node in compilation.resolved.cluster.nodes}
     for pod in compilation.resolved.cluster.pods:
         if pod.node not in nodes:
@@ -36,6 +39,8 @@ def test_explain_agrees_with_the_decision(scenario: Scenario, texts: list[str]) 
                 assert sources == []
                 continue
             for source, way in zip(sources, explanation.ways, strict=True):
+                meant = oracle.answer(ip_address(way.source), ip_address(format_address(*to)))
+                assert (way.outcome, frozenset(way.addresses)) == (meant.outcome, meant.addresses)
                 decision = decide(compilation.resolved, compilation.allocation, source, to)
                 assert (way.outcome, way.slot) == (decision.outcome, decision.slot)
                 assert way.addresses == tuple(dict.fromkeys(decision.sources))

@@ -20,7 +20,17 @@ from egress_compiler.plan import Plan, as_json, as_markdown, as_text, between
 from egress_compiler.plan.model import Answer, Region
 from tests.properties.compiled import compiled_or_reject
 from tests.properties.search import examples
-from tests.properties.strategies import DESTINATIONS, Json, Scenario, a_pod, document, families_of, policies, scenarios
+from tests.properties.strategies import (
+    DESTINATIONS,
+    Json,
+    Scenario,
+    a_pod,
+    crowds,
+    document,
+    families_of,
+    policies,
+    scenarios,
+)
 
 KINDS = ("none", "policy", "less", "spec", "spec", "spec", "pod", "unpod", "node", "label", "inside")
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
@@ -74,7 +84,7 @@ def edits(draw: st.DrawFn, scenario: Scenario) -> Scenario:
 
 @st.composite
 def changed(draw: st.DrawFn) -> tuple[Scenario, Scenario]:
-    scenario = draw(scenarios())
+    scenario = draw(st.one_of(scenarios(), crowds()))
     for _ in range(draw(st.integers(0, 1))):
         scenario = draw(edits(scenario))
     after = scenario
