@@ -95,7 +95,7 @@ class RunningExample:
 
     def targets(self, protocols: Sequence[str] = PROTOCOLS) -> list[ProbeTarget]:
         """Every outside server under every protocol."""
-        return [ProbeTarget(p, address) for address in self.lab.topology.outside.servers for p in protocols]  # type: ignore[arg-type]
+        return [ProbeTarget(p, address) for address in self.lab.topology.outside.servers for p in protocols]  # type: ignore[arg-type]  # literals
 
     def probe(self, *, applied: bool, protocols: Sequence[str] = PROTOCOLS) -> list[Row]:
         """What the outside sees of each pod; before the policies are ``applied``, the node's address is expected."""

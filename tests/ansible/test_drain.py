@@ -90,7 +90,7 @@ def test_where_nobody_preempts_a_drained_gateway_lets_go_too(lab: Lab, tmp_path:
     first, second = (gw1, gw2) if EIP in held(gw1) else (gw2, gw1)
     for node, other in ((first, second), (second, first)):
         assert node.module("drain")["held"] == []
-        wait_for(lambda other=other: EIP in held(other), "the other gateway to take over")  # type: ignore[misc]
+        wait_for(lambda other=other: EIP in held(other), "the other gateway to take over")  # type: ignore[misc]  # mypy infers no default
         assert node.module("drain", state="active")["changed"]
         assert EIP in held(other), "it stays there: nobody preempts"
 

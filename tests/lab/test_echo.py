@@ -159,7 +159,7 @@ def test_results_come_in_the_order_of_the_targets(ports: dict[str, int]) -> None
 
 def test_unknown_protocols_are_refused_and_default_ports_known() -> None:
     with pytest.raises(LabError, match="no protocol 'sctp'"):
-        ProbeTarget("sctp", "192.0.2.1")  # type: ignore[arg-type]
+        ProbeTarget("sctp", "192.0.2.1")  # type: ignore[arg-type]  # wrong on purpose
     assert str(ProbeTarget("ws", "2001:db8::1")) == "ws,2001:db8::1,7080"
 
 

@@ -183,7 +183,7 @@ def test_what_is_seen_outside_of_all_cidrs_is_told(tmp_path: Path) -> None:
     assert "1 pod (a/p)" in found[0].message
     assert "1 Service (a/s)" in found[1].message
     extra = {4: union([parse_span("10.66.0.0/16").interval, parse_span("10.77.0.0/16").interval]), 6: ()}
-    assert inside(tmp_path, items, ClusterInfo(extra=extra))[1] == ()  # type: ignore[arg-type]
+    assert inside(tmp_path, items, ClusterInfo(extra=extra))[1] == ()  # type: ignore[arg-type]  # literals
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def _program() -> bytes:
         for name, module in sorted(sys.modules.items()):
             if name.startswith(_PACKAGE + ".") and module.__spec__ is not None:
                 loader = module.__spec__.loader
-                file.writestr(name.replace(".", "/") + ".py", loader.get_source(name))  # type: ignore[union-attr]
+                file.writestr(name.replace(".", "/") + ".py", loader.get_source(name))  # type: ignore[union-attr]  # the module was imported
     return archive.getvalue()
 
 

@@ -127,7 +127,7 @@ class Keepalived(Resource):
         """What keepalived told its scripts last is done by now: they must not bring back what is removed next."""
         locks = (path for pattern in ("watch.*", "conntrackd.*") for path in self._paths.runtime.glob(pattern))
         for word in map(str, [*self._paths.config.glob("*.sh"), *locks]):
-            if not processes.until(lambda word=word: not processes.find(word), _STOP_SECONDS):  # type: ignore[misc]
+            if not processes.until(lambda word=word: not processes.find(word), _STOP_SECONDS):  # type: ignore[misc]  # mypy infers no default
                 raise NodeError("what runs with %s does not end" % word)
 
 

@@ -114,7 +114,7 @@ def test_a_delta_that_fails_is_followed_by_the_whole(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(nftables, "run", run)
     monkeypatch.setattr(nftables, "_isolated", lambda kind, ruleset: "")
     monkeypatch.setattr(nftables, "_listing", lambda ruleset: [HEAD, addresses()])
-    table = Table(Kernel(), "the whole", {})  # type: ignore[arg-type]
+    table = Table(Kernel(), "the whole", {})  # type: ignore[arg-type]  # a fake
     for _attempt in range(table.attempts):
         table.fix(table.difference())
     assert given == ["delete element inet egress_gateway s { 10.0.0.1 }\n", "the whole"]
