@@ -45,7 +45,7 @@ DRIFTS = (
         "rule added",
         "worker1",
         "nft add rule inet egress_gateway forward counter accept",
-        ("rule 2 of chain forward",),
+        ("rule 3 of chain forward",),
         "not in the plan",
     ),
     Drift(
