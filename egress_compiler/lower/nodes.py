@@ -83,5 +83,5 @@ def _node(
         cut=tuple(sorted(named & cutting)),
         gateway_peers=groups.peers(node),
         sync=groups.sync(node),
-        sysctls=node_sysctls(is_gateway, resolved.families),
+        sysctls=node_sysctls(is_gateway, resolved.families, layout.uplink(node.name).interface),
     )

@@ -8,8 +8,12 @@ from egress_compiler.ir import Sysctl
 from egress_compiler.net import Family
 from egress_compiler.numbering import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
 
+RETRANS_MS = 100
+"""Between two solicitations of a neighbour. A new master asks for its next hop with the EIP as source, at a moment when
+the kernel may not take the IPv6 answer yet; by default it asks again after a whole second."""
 
-def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, ...]:
+
+def node_sysctls(is_gateway: bool, families: Sequence[Family], uplink: str) -> tuple[Sysctl, ...]:
     """The settings of one node, sorted by key; slashes separate, as the device's name has a dot."""
     wanted = [
         Sysctl("net/ipv4/ip_forward", "1", "a node routes for its pods"),
@@ -22,6 +26,14 @@ def node_sysctls(is_gateway: bool, families: Sequence[Family]) -> tuple[Sysctl, 
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
     if is_gateway:
+        wanted += [
+            Sysctl(
+                f"net/ipv{family}/neigh/{uplink}/retrans_time_ms",
+                str(RETRANS_MS),
+                "a new master finds its next hop, even if the first answer is lost",
+            )
+            for family in families
+        ]
         wanted += [
             Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
             for device in (GATEWAY_DEVICE, WORKER_DEVICE)
