@@ -171,9 +171,9 @@ DRIFTS = (
     Drift(
         "keepalived made to read another file",
         "gw1",
-        "cd /etc/egress-gateway; cp keepalived.conf /tmp/kept\n"
+        "cd /etc/egress-gateway; cp keepalived.conf /run/kept\n"
         "sed -i 's/advert_int .*/advert_int 0.3/' keepalived.conf\n"
-        "kill -HUP $(cat /run/egress-gateway/keepalived.pid); sleep 0.3; cat /tmp/kept >keepalived.conf; rm /tmp/kept",
+        "kill -HUP $(cat /run/egress-gateway/keepalived.pid); sleep 0.3; cat /run/kept >keepalived.conf; rm /run/kept",
         ("keepalived",),
     ),
     Drift("stray file", "worker1", "touch /etc/egress-gateway/stray", ("file /etc/egress-gateway/stray",)),

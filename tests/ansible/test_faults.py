@@ -145,7 +145,8 @@ def test_a_change_goes_wrong(governed: Lab, bundle_dir: Path, name: str) -> None
         assert heard(governed)[0] == [], (at, how)
         bundles.reverse()
     faults.end()
-    assert node.shell("ls -A /tmp /etc/systemd/system | grep egress || true") == ""
+    assert node.shell("ls -A /etc/systemd/system | grep egress || true") == ""
+    assert node.shell("find /etc /run -name '.*egress-gateway-new'") == ""
     leaked, right = heard(governed)
     assert (leaked, right > 100) == ([], True)
 
