@@ -16,6 +16,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.listing import (
     TABLE,
     Element,
     Entries,
+    apart,
     block_texts,
     canonical,
     elements,
@@ -78,9 +79,8 @@ def _lines(want: Objects, have: Objects, wanted: Entries, text: Callable[[], str
 
 
 def _element_lines(name: str, want: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
-    if want.get("elem") == have.get("elem"):
-        return
-    wanted, there = set(elements(want)), set(elements(have))
+    different = apart(want.get("elem", ()), have.get("elem", ()))
+    wanted, there = (set(elements(listed)) for listed in different)
     coming, going = wanted - there, there - wanted
     if not coming and not going:
         return
@@ -88,7 +88,7 @@ def _element_lines(name: str, want: Mapping[str, Any], have: Mapping[str, Any]) 
     if coming and going and "interval" in want.get("flags", ()):
         # A new interval may overlap with one that goes.
         yield "flush set %s %s" % (_IN, short) if name.startswith("set ") else "flush map %s %s" % (_IN, short)
-        coming, going = wanted, set()
+        coming, going = set(elements(want.get("elem", ()))), set()
     if going:
         yield "delete element %s %s { %s }" % (_IN, short, ", ".join(sorted(_key(e) for e in going)))
     if coming:

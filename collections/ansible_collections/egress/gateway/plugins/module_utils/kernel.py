@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.generation import generation
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PROTOCOL
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
 
 T = TypeVar("T")
+Listing = Sequence[Mapping[str, Any]]
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -84,7 +86,7 @@ class Kernel:
         argv = ["bridge", "-j", "fdb", "show", "dev", DEVICE]
         return self._once("fdb", lambda: frozenset((e["mac"], e["dst"]) for e in read_json(argv) if "dst" in e))
 
-    def table(self) -> Sequence[Mapping[str, Any]]:
+    def table(self) -> Listing:
         """Our nftables table as nft's JSON objects; empty when there is none."""
         return self._once("table", _table)
 
@@ -157,7 +159,23 @@ def _routes(family: Family) -> list[KernelRoute]:
     ]
 
 
-def _table() -> list[dict[str, Any]]:
+class _LastTable:
+    """What was read last, by any Kernel. Valid while the kernel says that no transaction came since."""
+
+    generation: int | None = None
+    listing: Listing = ()
+
+
+def _table() -> Listing:
+    """nft takes seconds for 150,000 elements, and apply asks before and after everything that it does."""
+    now = generation()
+    if now is None or now != _LastTable.generation:
+        _LastTable.listing = _read_table()
+        _LastTable.generation = now if now == generation() else None
+    return _LastTable.listing
+
+
+def _read_table() -> Listing:
     done = run(["nft", "-j", "-s", "list", "table", "inet", NFT_TABLE], check=False)
     if done.status != 0:
         if "No such file or directory" in done.stderr:

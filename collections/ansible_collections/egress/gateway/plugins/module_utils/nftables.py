@@ -20,12 +20,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.listing import (
     TABLE,
     Entries,
     Stretch,
-    alike,
     items,
     rule_texts,
     rule_value,
     stretches,
     summary,
+    unequal,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.resource import (
@@ -73,8 +73,8 @@ class Table(Resource):
         if not wanted or not found:
             whole = [{TABLE: Item(summary(entries))} if entries else {} for entries in (wanted, found)]
             return difference(whole[0], whole[1])
-        same = alike(wanted, found)
-        changes = difference(items(wanted, self._origins, same), items(found, {}, same))
+        ours, theirs = unequal(wanted, found)
+        changes = difference(items(ours, self._origins), items(theirs, {}))
         differing = list(stretches(wanted, found))
         if not differing:
             return changes

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ def limit_commands(module: AnsibleModule) -> None:
     if seconds < 1:
         fail(module, msg="command_timeout must be at least 1")
     limits.seconds = seconds
+
+
+def forgo_cycle_collection() -> None:
+    """Python looks for cycles again and again while a large table is read, and this process ends soon."""
+    gc.disable()
 
 
 def service(module: AnsibleModule) -> bool:

@@ -235,6 +235,7 @@ def main() -> None:
     )
     task.require_root(module)
     task.limit_commands(module)
+    task.forgo_cycle_collection()
     paths = Paths()
     try:
         wanted = unpack(module.params["payload"]) if module.params["state"] == "present" else None

@@ -170,6 +170,7 @@ def main() -> None:
     )
     task.require_root(module)
     task.limit_commands(module)
+    task.forgo_cycle_collection()
     paths = Paths()
     try:
         before = installed(paths)
