@@ -20,6 +20,8 @@ Kind = Literal["pod", "server", "both", "port"]
 KINDS: tuple[Kind, ...] = ("pod", "server", "both", "port")
 """Who speaks: the pod and is answered, the server alone, both; `port`: as `pod`, from the same ports in every pod."""
 _OPEN_SECONDS = 60.0
+_END_SECONDS = 10.0
+"""For a client that has closed its output and is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,10 @@ class Load:
         assert client.stderr is not None
         with selectors.DefaultSelector() as selector:
             selector.register(client.stdout, selectors.EVENT_READ)
-            line = client.stdout.readline() if selector.select(seconds) else ""
-        if not line:
-            kind = "ended" if client.poll() is not None else "does not answer"
-            raise LabError(f"the load of {host} {kind}: {client.stderr.read().strip() if kind == 'ended' else ''}")
+            said = bool(selector.select(seconds))
+            line = client.stdout.readline() if said else ""
+        if said and not line:
+            raise LabError(f"the load of {host} ended: {client.communicate(timeout=_END_SECONDS)[1].strip()}")
+        if not said:
+            raise LabError(f"the load of {host} does not answer")
         return msgspec.json.decode(line, type=_Answer)
