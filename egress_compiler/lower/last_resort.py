@@ -23,6 +23,9 @@ MOST_SOURCES = 1000
 """Of a node and family. The kernel walks the rules one by one for each packet without our mark."""
 
 
+_HALVES: Mapping[Family, tuple[str, str]] = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
+
+
 class SecondLine:
     """The same inside for every node, and each node's own sources."""
 
@@ -50,12 +53,16 @@ class SecondLine:
                 for device in (GATEWAY_DEVICE, TUNNEL_DEVICE):
                     yield UnseenRule(family, None, device, "the gateway side")
             pods, subnets = (sources.pods4, sources.subnets4) if family == 4 else (sources.pods6, sources.subnets6)
-            found = [(pod.source, pod.owner) for pod in pods]
-            found += [
-                (text, subnet.owner)
-                for subnet in subnets
-                if subnet.owner != OWNER
-                for text in cidrs(family, [parse_span(subnet.source).interval])
-            ]
+            found = {pod.source: pod.owner for pod in pods}
+            for subnet in subnets:
+                # A podSubnet may be the address of a pod; the kernel takes no rule twice.
+                for text in _sources(family, subnet.source) if subnet.owner != OWNER else ():
+                    found.setdefault(text, subnet.owner)
             if len(found) <= MOST_SOURCES:
-                yield from (UnseenRule(family, source, None, owner) for source, owner in found)
+                yield from (UnseenRule(family, source, None, owner) for source, owner in found.items())
+
+
+def _sources(family: Family, subnet: str) -> Iterator[str]:
+    """Its CIDRs; everything in two halves, as the kernel takes a rule from anywhere for any that it has already."""
+    for text in cidrs(family, [parse_span(subnet).interval]):
+        yield from _HALVES[family] if text.endswith("/0") else (text,)

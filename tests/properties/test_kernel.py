@@ -60,7 +60,7 @@ def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
             text=True,
             check=False,
         )
-    told = f"{plan.node}:\n{done.stderr}\n{files['nftables.nft']}"
+    told = "\n".join([f"{plan.node}:", done.stderr, files["routes.batch"], files["nftables.nft"]])
     assert done.returncode == 0, told
     assert done.stderr == "", told
     for (name, address, found), answer in zip(questions, done.stdout.split("?\n")[1:], strict=True):

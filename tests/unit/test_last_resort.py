@@ -58,3 +58,13 @@ def test_more_sources_than_a_node_has_pods_get_no_rules() -> None:
     """The kernel walks the rules one by one: some thousands would cost more than they protect."""
     many = sources(*(f"10.1.{n // 256}.{n % 256}" for n in range(MOST_SOURCES + 1)))
     assert last_resort.SecondLine(INSIDE, (4,)).of(many, "eth0", is_gateway=False).rules == ()
+
+
+def test_a_subnet_that_is_a_pods_address_gets_no_second_rule() -> None:
+    line = SecondLine(INSIDE, (4,)).of(sources("10.0.0.7", subnets4=("10.0.0.7/32",)), "eth0", is_gateway=False)
+    assert [(r.source, r.owner) for r in line.rules] == [("10.0.0.7", "shop/10.0.0.7")]
+
+
+def test_everywhere_is_two_halves() -> None:
+    line = SecondLine(INSIDE, (4,)).of(sources(subnets4=("0.0.0.0/0",)), "eth0", is_gateway=False)
+    assert [r.source for r in line.rules] == ["0.0.0.0/1", "128.0.0.0/1"]
