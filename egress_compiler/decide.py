@@ -19,7 +19,10 @@ Outcome = Literal["direct", "eip", "node-ip", "blocked"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``direct``: no policy applies.  ``sources`` are the addresses that are right, the preferred node's first."""
+    """``direct``: no policy applies, or its gateway has no node and falls back.
+
+    ``sources`` are the addresses that are right, the preferred node's first.
+    """
 
     outcome: Outcome
     policy: Ref | None
@@ -53,7 +56,7 @@ def _outcome(resolved: Resolved, allocation: Allocation, policy: ResolvedPolicy,
     ref, family = policy.policy.ref, destination.family
     placement = allocation.placements[ref]
     if placement.slot is None:
-        return Decision("blocked", ref, None, ())
+        return Decision("direct" if policy.gateway.falls_back else "blocked", ref, None, ())
     if placement.use_node_ip:
         by_name = {node.name: node for node in resolved.gateways[policy.gateway.name].nodes}
         own = (by_name[name].address(family) for name in allocation.slots[placement.slot].order)

@@ -58,7 +58,10 @@ class TunnelPeer:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One EgressGateway on one preferred node; what moves together at a failover."""
+    """One EgressGateway on one preferred node; what moves together at a failover.
+
+    With ``falls_back`` new connections leave with the node's own address while nobody answers for the tunnel VIPs.
+    """
 
     number: int
     gateway: str
@@ -66,6 +69,7 @@ class Slot:
     mark: int
     table: int
     tunnel_vips: tuple[str, ...]
+    falls_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +140,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class SteerAnswer:
-    """Destinations that go to ``slot``; None blocks them.  No destinations means all that no other answer has."""
+    """Destinations that go to ``slot``; None blocks them, or with ``direct`` leaves them to the node's own routes.
+
+    No destinations means all that no other answer has.
+    """
 
     destinations: tuple[str, ...]
     slot: int | None
     origin: str
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ WIRE_ADDRESSES = ("169.254.38.37/32", "169.254.38.38/32")
 """Of the ends: the kernel's reverse path check refuses whatever comes by a device that has no IPv4 address."""
 NOBODY: dict[Family, str] = {4: "169.254.38.39", 6: "fe80::2627"}
 """Next hops that do not exist.  Over the wire, they keep one neighbour entry instead of one for each destination."""
+WITHOUT_GATEWAY_S = 15
+"""For so long no new connection asks again for a gateway that nobody has answered for."""
 MAX_VRID = 255
 FIRST_MAC = 0x666567000000
 """Locally administered, unicast; node indices are added to it."""

@@ -83,6 +83,8 @@ out-of-range (error): A number beyond its bounds
     The message names them.
 connections (error): An annotation about open connections that says neither keep nor cut
     With cut, a change of the policy ends the open connections that would leave otherwise if they began now.
+fallback (error): An annotation about a gateway without a node that answers, which says neither block nor nodeIP
+    With nodeIP, what an EgressGateway's policies govern leaves with the address of the pod's node meanwhile.
 bad-name (error): A name or label that Kubernetes does not take
     Names are DNS-1123; they become file names, comments and configuration, so nothing else may get that far.
 duplicate-object (error): Two objects of one kind and name

@@ -56,10 +56,10 @@ class _Explorer:
             return next(iter(destinations), "")
         return next((t for t in destinations if contains((parse_span(t).interval,), self._to.value)), "")
 
-    def _direct(self, why: str, rest: bool = True) -> Way:
+    def _direct(self, why: str, rest: bool = True, answer: SteerAnswer | None = None) -> Way:
         hop = Hop(self._plan.node, "routes it as it routes all other traffic of pods, through no gateway", ())
         outside = Hop("outside", "sees the address that the CNI gives it, as a rule the node's", ())
-        return self._way("direct", why, None, "", None, rest, (), (hop, outside))
+        return self._way("direct", why, answer, "", None, rest, (), (hop, outside))
 
     def _way(
         self,
@@ -90,6 +90,8 @@ class _Explorer:
         )
 
     def _governed(self, source: Source, steer: SteerClass, answer: SteerAnswer) -> Way:
+        if answer.direct:
+            return self._direct("its gateway has no node, and falls back to the node's address", answer=answer)
         slot = next((slot for slot in self._plan.slots if slot.number == answer.slot), None)
         gateways = self._gateways(slot, answer) if slot is not None else ()
         classify = self._classify(source, steer, answer, slot)
@@ -156,6 +158,8 @@ class _Explorer:
         what = f"routes it: rule fwmark {mask}, table {slot.table}, tunnel VIP {vip} on {self._plan.tunnel.device}"
         if any(instance.slot == slot.number for instance in self._plan.vrrp):
             what += "; while it is itself the master, its pods go over the wire egress.worker"
+        if slot.falls_back:
+            what += "; while nobody answers there, new connections leave with the node's own address"
         return Hop(self._plan.node, what, lines)
 
     def _translate(self, slot: Slot, answer: SteerAnswer, gateways: Sequence[Gateway]) -> Iterator[Hop]:

@@ -10,7 +10,7 @@ from egress_compiler.lower.classes import classify
 from egress_compiler.lower.gateway import GatewaySide
 from egress_compiler.lower.last_resort import SecondLine
 from egress_compiler.lower.sync import SyncGroups
-from egress_compiler.lower.system import node_sysctls
+from egress_compiler.lower.system import fallback_sysctls, node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.lower.unknown import UnknownSources
 from egress_compiler.lower.worker import WorkerSide
@@ -34,7 +34,7 @@ def lower(
     second = SecondLine(resolved.inside, resolved.families)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
     return tuple(
-        _node(node, resolved, layout, worker, gateway, groups, second, cutting, inside)
+        _node(node, resolved, layout, worker, gateway, groups, second, cutting, inside, settings.vrrp.advert_ms)
         for node in resolved.cluster.nodes
     )
 
@@ -49,11 +49,13 @@ def _node(
     second: SecondLine,
     cutting: frozenset[str],
     inside: Mapping[Family, tuple[str, ...]],
+    advert_ms: int,
 ) -> NodePlan:
     is_gateway = layout.is_gateway(node.name)
     steering = worker.steering(node)
     slots = worker.slots(steering)
     translation = gateway.translation(node)
+    falls_back = any(slot.falls_back for slot in slots)
     named = {name for steer in steering.classes for name in steer.policies}
     named |= {name for snat in translation.classes for name in snat.policies}
     return NodePlan(
@@ -83,5 +85,10 @@ def _node(
         cut=tuple(sorted(named & cutting)),
         gateway_peers=groups.peers(node),
         sync=groups.sync(node),
-        sysctls=node_sysctls(is_gateway, resolved.families, layout.uplink(node.name).interface),
+        sysctls=node_sysctls(
+            is_gateway,
+            resolved.families,
+            layout.uplink(node.name).interface,
+            fallback_sysctls(resolved.families, advert_ms) if falls_back else (),
+        ),
     )

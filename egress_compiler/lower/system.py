@@ -13,9 +13,33 @@ RETRANS_MS = 100
 the kernel may not take the IPv6 answer yet; by default it asks again after a whole second."""
 
 
-def node_sysctls(is_gateway: bool, families: Sequence[Family], uplink: str) -> tuple[Sysctl, ...]:
-    """The settings of one node, sorted by key; slashes separate, as the device's name has a dot."""
+ASKED_AGAIN_MS = 500
+"""Of a tunnel VIP that does not answer, where an EgressGateway falls back.  Six times in vain, and nobody has it:
+that is longer than the gateways take to agree on a new master."""
+REACHABLE_MS = 3000
+"""For so long, on average, an answer counts."""
+
+
+def fallback_sysctls(families: Sequence[Family], advert_ms: int) -> tuple[Sysctl, ...]:
+    """How soon a node with slots that fall back notices that no gateway answers."""
+    wanted = {
+        "base_reachable_time_ms": REACHABLE_MS,
+        "delay_first_probe_time": 1,
+        "retrans_time_ms": max(ASKED_AGAIN_MS, advert_ms),
+    }
+    return tuple(
+        Sysctl(f"net/ipv{family}/neigh/{TUNNEL_DEVICE}/{key}", str(value), "who falls back notices soon")
+        for family in families
+        for key, value in wanted.items()
+    )
+
+
+def node_sysctls(
+    is_gateway: bool, families: Sequence[Family], uplink: str, more: Sequence[Sysctl] = ()
+) -> tuple[Sysctl, ...]:
+    """The settings of one node with ``more``, sorted by key; slashes separate, as the device's name has a dot."""
     wanted = [
+        *more,
         Sysctl("net/ipv4/ip_forward", "1", "a node routes for its pods"),
         Sysctl(
             f"net/ipv4/conf/{TUNNEL_DEVICE}/rp_filter",

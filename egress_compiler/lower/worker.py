@@ -85,8 +85,14 @@ class WorkerSide:
         for share in shares:
             policy = self._resolved.policies[share.policy].policy
             destinations = tuple(format_interval(family, i) for i in share.destinations)
-            answers.append(SteerAnswer(destinations, self._slot_of(share.policy, family), str(policy.ref)))
+            slot = self._slot_of(share.policy, family)
+            answers.append(SteerAnswer(destinations, slot, str(policy.ref), self._direct(share.policy)))
         return tuple(answers)
+
+    def _direct(self, position: int) -> bool:
+        """Whether the policy's gateway has no node, and falls back to the address of the pod's node."""
+        resolved = self._resolved.policies[position]
+        return resolved.gateway.falls_back and self._allocation.placements[resolved.policy.ref].slot is None
 
     def _slot_of(self, position: int, family: Family) -> int | None:
         """The slot that carries the family, or None: the policy has no address to leave with."""
@@ -114,7 +120,8 @@ class WorkerSide:
     def _slot(self, number: int) -> Slot:
         slot = self._allocation.slots[number]
         vips = tuple(format_address(family, value) for family, value in slot.tunnel_vips.items())
-        return Slot(number, slot.gateway, slot.node, slot_mark(number), slot_table(number), vips)
+        falls_back = self._resolved.gateways[slot.gateway].gateway.falls_back
+        return Slot(number, slot.gateway, slot.node, slot_mark(number), slot_table(number), vips, falls_back)
 
     def rules(self, slots: Iterable[Slot]) -> tuple[SteerRule, ...]:
         return tuple(

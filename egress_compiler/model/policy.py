@@ -28,7 +28,11 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An EgressGateway.  ``pool`` has the usable addresses by family; a default of None means the pool's first."""
+    """An EgressGateway.  ``pool`` has the usable addresses by family; a default of None means the pool's first.
+
+    With ``falls_back`` new connections leave with the address of the pod's node while no gateway node answers,
+    else not at all.
+    """
 
     name: str
     description: str
@@ -36,6 +40,7 @@ class Gateway:
     default_eip: Mapping[Family, int | None]
     node_selector: LabelSelector
     cluster_default: bool
+    falls_back: bool
     document: Document = field(repr=False, compare=False)
 
     @property

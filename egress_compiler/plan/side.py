@@ -175,7 +175,7 @@ class Side:
         """The preferred gateway decides, as it is the master while it is up; without an address the next one does."""
         slot = self.slots.get(steering.slot) if steering.slot is not None else None
         if slot is None:
-            return Answer("blocked", policy=steering.origin)
+            return Answer("direct" if steering.direct else "blocked", policy=steering.origin)
         for _, node in sorted(self._order.get(slot.number, ())):
             address = self._translation(node, traffic_class, steering.origin, family)
             if address is not None:

@@ -22,7 +22,7 @@ from egress_compiler.net import (
     union,
 )
 from egress_compiler.validate import values
-from egress_compiler.validate.objects import description, no_namespace
+from egress_compiler.validate.objects import FALLBACK_KEY, description, no_namespace
 from egress_compiler.validate.pools import Special, impossible, pool_hint, pool_items, usable
 
 
@@ -47,8 +47,22 @@ def gateway(document: Document, name: str, found: Collector) -> Gateway:
         default_eip=default,
         node_selector=_node_selector(document, spec.get("nodeSelector", {}), found),
         cluster_default=spec.get("clusterDefault", False),
+        falls_back=_falls_back(document, found),
         document=document,
     )
+
+
+def _falls_back(document: Document, found: Collector) -> bool:
+    data: Any = document.data
+    value = data.get("metadata", {}).get("annotations", {}).get(FALLBACK_KEY, "block")
+    if value not in ("block", "nodeIP"):
+        found.error(
+            "fallback",
+            f"{quoted(value)} is nothing that can be done without a gateway",
+            document.at("metadata", "annotations", FALLBACK_KEY),
+            hint="write block, or nodeIP",
+        )
+    return bool(value == "nodeIP")
 
 
 def _node_selector(document: Document, data: Mapping[str, Any], found: Collector) -> LabelSelector:

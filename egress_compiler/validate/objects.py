@@ -14,6 +14,7 @@ GENERATED_KINDS = frozenset({"EgressEndpointSlice", "EgressClusterEndpointSlice"
 """The compiler's answers: in an export of a whole cluster they are passed over."""
 DEFAULT_NAMESPACE = "default"
 CONNECTIONS_KEY = "egressgateway.spidernet.io/connections"
+FALLBACK_KEY = "egressgateway.spidernet.io/fallback"
 DESCRIPTION_KEYS = ("egressgateway.spidernet.io/description", "description")
 
 

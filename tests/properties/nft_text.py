@@ -252,7 +252,7 @@ def _named_lookup(block: Block) -> Lookup:
             elements = statement[2]
         elif statement == ["flags", "interval"]:
             intervals = True
-        elif statement[0] != "type":
+        elif statement[0] not in ("type", "timeout") and statement != ["flags", "dynamic", ",", "timeout"]:
             raise NftError(f"unknown in a set: {statement}")
     return Lookup(elements, intervals=intervals)
 
@@ -326,6 +326,11 @@ class _Evaluation:
             return self._mark(key, words)
         if key in ("ct zone", "ct original"):
             return self._zone(key, words)
+        if key == "ct status":
+            # The packets that are tried are the first of their connections, which nobody has confirmed yet.
+            if words.take() != "&" or words.take() != "confirmed":
+                raise NftError("another status of a connection is asked for")
+            return self._compare(0, words)
         if key == "ct event":
             words.take()
             words.take()

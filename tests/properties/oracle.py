@@ -39,6 +39,7 @@ ALWAYS_INSIDE = (
     "255.255.255.255",
 )
 TUNNEL_SUBNETS = {"ipv4Subnet": "172.31.0.0/16", "ipv6Subnet": "fd11::/112"}
+FALLBACK = "egressgateway.spidernet.io/fallback"
 DEFAULT_LABEL = "spidernet.io/egressgateway-default"
 
 
@@ -154,6 +155,8 @@ class Oracle:
     def leaves_with(self, policy: Json, version: int) -> Answer:
         gateway, status = self.gateway_of(policy), self.status[key_of(policy)]
         nodes = self.nodes_of(gateway)
+        if not nodes and gateway["metadata"].get("annotations", {}).get(FALLBACK) == "nodeIP":
+            return DIRECT
         if not nodes or version not in self.versions:
             return BLOCKED
         if policy["spec"].get("egressIP", {}).get("useNodeIP"):

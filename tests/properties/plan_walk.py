@@ -30,7 +30,7 @@ def leave(plans: Mapping[str, NodePlan], start: str, source: IP, destination: IP
     if answer is None:
         return {"": "direct"}
     if answer.slot is None:
-        return {"": "blocked"}
+        return {"": "direct" if answer.direct else "blocked"}
     assert answer.slot in {slot.number for slot in plan.slots}
     assert any(rule.slot == answer.slot and rule.family == source.version for rule in plan.rules)
     masters = [p for p in plans.values() if any(instance.slot == answer.slot for instance in p.vrrp)]

@@ -306,7 +306,11 @@ def gateways(draw: st.DrawFn, number: int, families: Sequence[int], *, default: 
     spec: Json = {"ippools": draw(pools(number, families)), "nodeSelector": {"selector": draw(_NODE_SELECTORS)}}
     if default:
         spec["clusterDefault"] = True
-    return document("EgressGateway", f"g{number}", spec)
+    made = document("EgressGateway", f"g{number}", spec)
+    fallback = draw(st.sampled_from([None, None, "nodeIP", "block"]))
+    if fallback:
+        made["metadata"]["annotations"] = {"egressgateway.spidernet.io/fallback": fallback}
+    return made
 
 
 _SUBNETS = {

@@ -195,8 +195,8 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
 _OF_SOURCES = ("map own_address_", "set governed_")
 
 
-_WHERE_THERE_ARE_SLOTS = ("adopt", "icmp_errors", "icmp_errors_routed")
-"""Chains of nodes that steer something."""
+_WHERE_THERE_ARE_SLOTS = ("adopt", "icmp_errors", "icmp_errors_routed", "no_gateway", "without_gateway")
+"""Chains and the set of nodes that steer something."""
 
 
 class _Difference:
@@ -216,7 +216,7 @@ class _Difference:
     def check(self) -> None:
         for header, text in self.old.items():
             if header not in self.new:
-                name = header.removeprefix("chain ").removesuffix(" {")
+                name = header.removeprefix("chain ").removeprefix("set ").removesuffix(" {")
                 own_slot = name in (f"slot.{self.slot}", f"mark.{self.slot}", *_WHERE_THERE_ARE_SLOTS)
                 whole_map = header.startswith(_OF_SOURCES) and self._was_all_its_own(text)
                 assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"

@@ -185,7 +185,12 @@ def _read_table() -> Listing:
 
 
 def parse_table(text: str) -> list[dict[str, Any]]:
+    """A listing without what packets themselves put into sets: that is state, which comes and goes."""
     try:
-        return [entry for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
+        entries = [entry for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
     except (ValueError, KeyError) as error:
         raise NodeError("nft printed no JSON: %s" % error) from error
+    for entry in entries:
+        if "dynamic" in entry.get("set", {}).get("flags", ()):
+            entry["set"].pop("elem", None)
+    return entries

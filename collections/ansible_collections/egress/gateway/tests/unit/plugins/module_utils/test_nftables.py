@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils import nftables
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import parse_table
 from ansible_collections.egress.gateway.plugins.module_utils.listing import items
 from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
 
@@ -151,3 +153,12 @@ def test_no_table_at_all_is_one_object(compared: Any) -> None:
     assert [(c.object, c.action, c.after) for c in changes] == [
         ("table inet egress_gateway", "create", "1 chains, 3 rules, 2 sets and maps, 4 elements")
     ]
+
+
+def test_what_packets_put_into_a_set_is_no_part_of_it() -> None:
+    both = [
+        {"set": {"name": "without_gateway", "type": "mark", "flags": ["timeout", "dynamic"], "elem": [1]}},
+        {"set": {"name": "inside4", "type": "ipv4_addr", "flags": ["interval"], "elem": ["10.0.0.1"]}},
+    ]
+    listed = parse_table(json.dumps({"nftables": [{"metainfo": {}}, *both]}))
+    assert [entry["set"].get("elem") for entry in listed] == [None, ["10.0.0.1"]]
