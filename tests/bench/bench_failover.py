@@ -38,7 +38,8 @@ from egress_compiler.lab.load import Load
 from tests.lab.by_hand import apply_by_hand, apply_node
 from tests.lab.gateways import FAILING, FAILING_POD, OTHER_POD, WORKER_PODS, write_example
 
-ROUNDS, CONNECTIONS = 20, 1000
+ROUNDS, CONNECTIONS = int(os.environ.get("BENCH_ROUNDS", "20")), 1000
+"""Twenty of each kind take 25 minutes: `make bench BENCH_ROUNDS=2` is for a quick look."""
 TIMERS = (200, 50)
 """Milliseconds between advertisements: the default, and fast."""
 PROMISED_MS = {200: 1000.0, 50: 250.0}
