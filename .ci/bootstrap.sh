@@ -12,12 +12,12 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 
-# command:package, for what the lab, the node modules' tests and lint run.
+# command:package, for what the lab, the node modules' tests, benchmarks and lint run.
 programs=(
   nft:nftables keepalived:keepalived conntrack:conntrack conntrackd:conntrackd
   ip:iproute2 bridge:iproute2 sysctl:procps ps:procps nsenter:util-linux unshare:util-linux
   sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
-  iptables:iptables ping:iputils-ping tcpdump:tcpdump
+  iptables:iptables ipset:ipset ping:iputils-ping tcpdump:tcpdump
   git:git shellcheck:shellcheck sudo:sudo
 )
 
