@@ -6,9 +6,9 @@ policies share then. Beside it, in the same run: a rule with two ipsets for each
 iptables-nft, where this machine has ipset. A pod that no policy governs sends too, past the worker's rules.
 
 One sender and everything on the way share a processor, as a veth pair hands a packet on within the sender's system
-call: the figures are what one processor does, sending included. What sending alone costs is measured too, by dropping the
-packets where they leave the pod; the costs of steering have it subtracted. What was steered is dropped at the gateway's
-door and counted there: a packet that does not arrive does not count.
+call: the figures are what one processor does, sending included. What sending alone costs is measured too, by dropping
+the packets where they leave the pod; the costs of steering have it subtracted. What was steered is dropped at the
+gateway's door and counted there: a packet that does not arrive does not count.
 """
 
 from __future__ import annotations
