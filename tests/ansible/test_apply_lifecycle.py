@@ -92,9 +92,9 @@ def test_what_is_not_ours_stays(gateway: Node, bundle_dir: Path) -> None:
     gateway.shell(
         """
         nft add table inet egress_gateway_of_others
-        ip rule add preference 99 fwmark 0x1/0xff table 3001
+        ip rule add preference 99 fwmark 0x80/0xff table 2999
         ip rule add preference 98 fwmark 0x25000001/0xff003fff table main
-        ip route add 198.18.0.0/24 dev eth0 table 3001 protocol static
+        ip route add 198.18.0.0/24 dev eth0 table 2999 protocol static
         ip neighbour replace 10.6.1.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
         """
     )
@@ -105,9 +105,9 @@ def test_what_is_not_ours_stays(gateway: Node, bundle_dir: Path) -> None:
     gateway.shell(
         """
         nft delete table inet egress_gateway_of_others
-        ip rule delete preference 99 fwmark 0x1/0xff
+        ip rule delete preference 99 fwmark 0x80/0xff
         ip rule delete preference 98 fwmark 0x25000001/0xff003fff
-        ip route delete 198.18.0.0/24 table 3001
+        ip route delete 198.18.0.0/24 table 2999
         ip neighbour delete 10.6.1.77 dev eth0
         """
     )

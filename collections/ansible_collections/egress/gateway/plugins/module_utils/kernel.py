@@ -108,11 +108,16 @@ def has_ipv6() -> bool:
 
 def read_json(argv: Sequence[str]) -> list[dict[str, Any]]:
     """The answer of a tool; none at all is an empty list (iproute2 prints nothing when there is nothing)."""
-    text = run(argv).stdout.strip()
     try:
-        return json.loads(text) if text else []
+        return parse_list(run(argv).stdout)
     except ValueError as error:
         raise NodeError("%s printed no JSON: %s" % (" ".join(argv), error)) from error
+
+
+def parse_list(text: str) -> list[dict[str, Any]]:
+    """What iproute2 prints; ValueError when it is no JSON."""
+    found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    return found
 
 
 def _rules(family: Family) -> list[KernelRule]:

@@ -12,6 +12,8 @@ NFT_TABLE = "egress_gateway"
 DEVICE = "egress.vxlan"
 WIRE = ("egress.worker", "egress.gateway")
 OWN_DEVICES = (DEVICE, *WIRE)
+MAC_PREFIX = "66:65:67:"
+"""Of our devices' MAC addresses."""
 PROTOCOL = 213
 KEEPALIVED_PROTOCOL = 18
 """RTPROT_KEEPALIVED of linux/rtnetlink.h."""
@@ -24,6 +26,8 @@ MARK_MASK = 0xFF003FFF
 MARK_PREFIX = 0x26000000
 GATEWAY_MARK_PREFIX = 0x27000000
 PREFIX_MASK = 0xFF000000
+EITHER_PREFIX_MASK = 0xFE000000
+"""Under this mask the prefixes of both sides are MARK_PREFIX."""
 SLOT_MASK = 0x00003FFF
 
 PLAN = "plan.json"
@@ -71,6 +75,11 @@ class Paths:
     def boot(self) -> Path:
         """What the restore unit runs first, where it is there."""
         return self.state / "boot.sh"
+
+    @property
+    def accepts(self) -> Path:
+        """The program that brings our accepts back into the host's firewall."""
+        return self.state / "accepts.pyz"
 
     @property
     def lock(self) -> Path:

@@ -130,6 +130,10 @@ class Plan:
     """Underlay addresses of the other gateways that this one shares a slot with."""
     alone: tuple[str, ...] = ()
     """The slots of this gateway that have no other gateway."""
+    shares_slots: bool = False
+    """Whether VRRP is spoken with another gateway."""
+    sync_port: int | None = None
+    """UDP port of connection tracking between gateways."""
 
 
 def parse_plan(text: str) -> Plan:
@@ -186,6 +190,8 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         origins=_origins(data, slots),
         gateways=tuple(sorted({_address(peer) for instance in data["vrrp"] for peer in instance["peers"]})),
         alone=tuple(slots[instance["slot"]] for instance in data["vrrp"] if not instance["peers"]),
+        shares_slots=any(instance["peers"] for instance in data["vrrp"]),
+        sync_port=int(data["sync"]["port"]) if data["sync"] else None,
     )
 
 

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils import eips
+from ansible_collections.egress.gateway.plugins.module_utils import accepts, clashes, eips
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
 from ansible_collections.egress.gateway.plugins.module_utils.facts import version
@@ -59,12 +59,19 @@ def check(
     _check_versions(bundle)
     _check_interfaces(bundle.plan, kernel)
     _check_sysctls(bundle.plan, paths)
+    _check_clashes(bundle.plan, kernel, installed=before is not None)
     # nftables.nft has been loaded already, into a namespace of its own, to be compared: that says more than nft -c.
     objects = [change.object for change in changes]
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
     eips.require_free(bundle.plan, before)
-    return _mtu_warnings(bundle.plan, kernel) + networkd_warnings()
+    return _mtu_warnings(bundle.plan, kernel) + networkd_warnings() + accepts.locked(bundle.plan)
+
+
+def _check_clashes(plan: Plan, kernel: Kernel, installed: bool) -> None:
+    found = clashes.clashes(plan, kernel, installed)
+    if found:
+        raise NodeError("; ".join(found))
 
 
 def _check_versions(bundle: NodeBundle) -> None:

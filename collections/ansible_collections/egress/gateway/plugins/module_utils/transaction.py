@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
+from ansible_collections.egress.gateway.plugins.module_utils import accepts, accepts_boot, confirm, lock, preflight
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
@@ -79,6 +79,7 @@ def resources(
         Forwarding(kernel, plan.peers if plan else ()),
         Routes(kernel, plan),
         Rules(kernel, plan),
+        accepts.Accepts(plan),
         Table(kernel, files.get(RULESET), plan.origins if plan else {}),
         Sysctls(paths, sysctls, _of_conntrack),
         LastRoutes(kernel, plan),
@@ -87,7 +88,7 @@ def resources(
         Files(paths, files),
     ]
     if service:
-        found.append(Units(paths, files))
+        found += [accepts_boot.Program(paths, wanted is not None), Units(paths, files)]
     return (*found, Conntrackd(paths, files, service), Keepalived(paths, files, service, link.is_to_be_made))
 
 

@@ -29,7 +29,8 @@ GUARD_UNIT = "egress-gateway-guard.service"
 RESTORE_UNIT = "egress-gateway.service"
 KEEPALIVED_UNIT = "egress-gateway-keepalived.service"
 CONNTRACKD_UNIT = "egress-gateway-conntrackd.service"
-_NAMES = (GUARD_UNIT, RESTORE_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
+ACCEPTS_UNIT = "egress-gateway-accepts.service"
+_NAMES = (GUARD_UNIT, RESTORE_UNIT, ACCEPTS_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
 
 _POD_RUNTIMES = " ".join(
     "%s.service" % name
@@ -46,6 +47,10 @@ _POD_RUNTIMES = " ".join(
         "k0scontroller",
         "k0sworker",
     )
+)
+_FIREWALLS = " ".join(
+    "%s.service" % name
+    for name in ("docker", "ufw", "firewalld", "nftables", "iptables", "ip6tables", "netfilter-persistent")
 )
 _LOADERS = (
     (RULESET, "nft -f"),
@@ -132,7 +137,11 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     """The unit files of a node with these files; none for no files."""
     if not files:
         return {}
-    found = {GUARD_UNIT: guard_unit(paths), RESTORE_UNIT: restore_unit(paths)}
+    found = {
+        GUARD_UNIT: guard_unit(paths),
+        RESTORE_UNIT: restore_unit(paths),
+        ACCEPTS_UNIT: accepts_unit(paths),
+    }
     if CONNTRACKD in files:
         found[CONNTRACKD_UNIT] = conntrackd_unit(paths)
     if KEEPALIVED in files:
@@ -214,6 +223,38 @@ WantedBy=multi-user.target
         "device": DEVICE,
         "wire": WIRE[0],
         "load": load,
+    }
+
+
+def accepts_unit(paths: Paths) -> str:
+    """After all that has a firewall of its own, and again whenever systemd starts, restarts or reloads one of those."""
+    run = "/bin/sh -c 'exec $$(command -v python3 || echo /usr/libexec/platform-python) -I %s'" % paths.accepts
+    return """# Written by the Ansible collection egress.gateway, which also removes it.
+[Unit]
+Description=Egress gateway: accepts in the host's own firewall
+Documentation=file:%(config)s
+ConditionPathExists=%(program)s
+RequiresMountsFor=%(config)s %(state)s
+After=%(restore)s %(firewalls)s %(runtimes)s
+PartOf=%(firewalls)s
+ReloadPropagatedFrom=%(firewalls)s
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=%(run)s
+ExecReload=%(run)s
+
+[Install]
+WantedBy=multi-user.target %(firewalls)s
+""" % {
+        "config": paths.config,
+        "state": paths.state,
+        "program": paths.accepts,
+        "restore": RESTORE_UNIT,
+        "firewalls": _FIREWALLS,
+        "runtimes": _POD_RUNTIMES,
+        "run": run,
     }
 
 

@@ -143,7 +143,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
+from ansible_collections.egress.gateway.plugins.module_utils.accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed, unpack
+from ansible_collections.egress.gateway.plugins.module_utils.clashes import clashes
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.eips import conflicts
@@ -181,9 +183,12 @@ def main() -> None:
         wrong = [c.as_dict() for c in conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
+        in_the_way = (*clashes(wanted.plan, Kernel(), installed=True), *locked(wanted.plan))
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
+    for warning in in_the_way:
+        module.warn(warning)
     if (found or wrong) and module.params["fail_on_drift"]:
         task.fail(module, msg=_story(found, wrong), **state)
     else:

@@ -51,6 +51,7 @@ PLAN = {
     "snat_sources": {},
     "snat_classes": [],
     "vrrp": [],
+    "sync": None,
     "sysctls": [{"key": "net/ipv4/ip_forward", "value": "1", "reason": "a node routes"}],
 }
 FILES = {"plan.json": json.dumps(PLAN), "nftables.nft": "# ünïcode\n", "notify.sh": "#!/bin/sh\n"}
