@@ -14,6 +14,8 @@ from typing import Literal
 PLAN_VERSION = 1
 
 Role = Literal["gateway", "worker"]
+Part = Literal["slot", "wire", "uplink"]
+"""What rules and routes are for: a slot, a gateway's own pods, a further uplink of a gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class SteerRule:
-    """An ip rule: packets with the mark look up the table; ``slot`` is None for the wire of a gateway node."""
+    """An ip rule: packets with the mark look up the table; ``slot`` is None where ``part`` is not slot."""
 
     family: Literal[4, 6]
     preference: int
@@ -82,13 +84,15 @@ class SteerRule:
     mask: int
     table: int
     slot: int | None
+    part: Part = "slot"
 
 
 @dataclass(frozen=True, slots=True)
 class SteerRoute:
-    """The default route of a table: ``via`` the tunnel VIP, or unreachable where ``via`` is None.
+    """A route of a table: ``via`` the tunnel VIP or another next hop; unreachable where there is no ``device``.
 
-    ``slot`` is None for the wire of a gateway node; its next hop is no address of anybody, so the route is ``onlink``.
+    ``destination`` is None for the default route; another one is on the device's link where ``via`` is None.  ``slot``
+    is None where ``part`` is not slot.  The wire's next hop is no address of anybody, so the route is ``onlink``.
     """
 
     family: Literal[4, 6]
@@ -98,6 +102,23 @@ class SteerRoute:
     metric: int | None
     slot: int | None
     onlink: bool = False
+    destination: str | None = None
+    part: Part = "slot"
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkTable:
+    """A device besides the main one: packets that leave with an EIP of its subnets get the mark, and it the table.
+
+    ``number`` counts from 1 in the order of the devices' names.
+    """
+
+    interface: str
+    number: int
+    mark: int
+    table: int
+    cidrs4: tuple[str, ...]
+    cidrs6: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +186,8 @@ class SteerClass:
 class SnatAnswer:
     """Destinations that leave with ``address``; None drops them.  No destinations: all that no other answer has.
 
-    ``own`` where the address is the node's own: replies come back among everybody else's.
+    ``own`` where the address is the node's own: replies come back among everybody else's.  ``uplink`` is the number of
+    the further uplink by which they leave, 0 the main one.
     """
 
     destinations: tuple[str, ...]
@@ -173,6 +195,7 @@ class SnatAnswer:
     slot: int
     origin: str
     own: bool = False
+    uplink: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +227,10 @@ class VirtualAddress:
 
 @dataclass(frozen=True, slots=True)
 class VrrpInstance:
-    """keepalived's part of a slot on this gateway; ``advert_ms`` in milliseconds, the highest priority is master."""
+    """keepalived's part of a slot on this gateway; ``advert_ms`` in milliseconds, the highest priority is master.
+
+    Without one of the ``tracked`` devices the node is none.
+    """
 
     name: str
     slot: int
@@ -219,6 +245,7 @@ class VrrpInstance:
     preempt: bool
     tunnel_vips: tuple[VirtualAddress, ...]
     eips: tuple[VirtualAddress, ...]
+    tracked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +290,8 @@ class NodePlan:
     snat_sources: SourceMaps
     snat_classes: tuple[SnatClass, ...]
     own_address_sources: SourceMaps
+    uplinks: tuple[UplinkTable, ...]
+    uplink_sources: SourceMaps
     snat_addresses4: tuple[str, ...]
     snat_addresses6: tuple[str, ...]
     eips4: tuple[str, ...]

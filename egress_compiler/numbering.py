@@ -23,8 +23,10 @@ SLOT_MASK = 0x00003FFF
 MARK_MASK = PREFIX_MASK | SLOT_MASK
 FOREIGN_BITS = 0xFFFFFFFF ^ MARK_MASK
 MAX_SLOT = SLOT_MASK
-MAX_NODE_INDEX = SLOT_MASK
-"""On the gateway side the same bits tell the pod's node."""
+MAX_UPLINK = 255
+"""Further uplinks of a node, by their place among them; their marks are the highest of the low bits."""
+MAX_NODE_INDEX = SLOT_MASK - MAX_UPLINK - 1
+"""On the gateway side the same bits tell the pod's node, in a connection's mark."""
 
 MASTER_RULE_PREFERENCE = 98
 STEER_RULE_PREFERENCE = 99
@@ -36,6 +38,8 @@ LAST_RESORT_TABLE = 19999
 """For packets of governed sources that our nftables table has not looked at, because it is gone."""
 FIRST_REPLY_TABLE = 20000
 """Above the tables of all slots; the index of the node that the replies go to is added."""
+FIRST_UPLINK_TABLE = 40000
+"""Above the tables of replies to all nodes; the further uplink's place among the node's is added."""
 ROUTE_PROTOCOL = 213
 UNREACHABLE_METRIC = 4278198272
 """The last resort of a slot's table: worse than any real route."""
@@ -69,6 +73,15 @@ def slot_table(slot: int) -> int:
 def node_mark(node_index: int) -> int:
     """The gateway side's mark of connections whose pod is on the node with this index."""
     return GATEWAY_MARK_PREFIX | node_index
+
+
+def uplink_mark(uplink: int) -> int:
+    """The gateway side's mark of packets that leave by a further uplink, which count from 1."""
+    return GATEWAY_MARK_PREFIX | (SLOT_MASK - MAX_UPLINK + uplink - 1)
+
+
+def uplink_table(uplink: int) -> int:
+    return FIRST_UPLINK_TABLE + uplink
 
 
 def reply_table(node_index: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from egress_compiler.diagnostics import Collector, counted, listing, quoted
+from egress_compiler.model.cluster import Node
 from egress_compiler.model.policy import Gateway
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import (
@@ -17,6 +18,7 @@ from egress_compiler.net import (
     format_address,
     format_interval,
     intersect,
+    parse_address,
     subtract,
     union,
 )
@@ -36,7 +38,7 @@ class _Block(NamedTuple):
 
 def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
     """Errors for EIPs that are somebody's or that no gateway node can answer for, and for tunnel subnets that clash."""
-    owned = _owned(resolved)
+    owned = _owned(resolved, settings, uplinks)
     blocks = {family: _cluster_blocks(resolved, settings, family) for family in FAMILIES}
     inner = {family: union(block.interval for block in blocks[family]) for family in FAMILIES}
     for name in sorted(resolved.gateways):
@@ -50,15 +52,22 @@ def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str
                     continue
                 if known:
                     _off_subnet(gateway.gateway, family, item, known, found)
+                _off_uplink(gateway, family, item, settings, uplinks, found)
                 _in_cluster(gateway.gateway, family, item, inner[family], found)
     for family in resolved.families:
         _check_tunnel_subnet(resolved, settings, family, blocks[family], found)
 
 
-def _owned(resolved: Resolved) -> Mapping[Family, list[_Owned]]:
+def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]) -> Mapping[Family, list[_Owned]]:
     """Every address in use and whose it is, sorted."""
     cluster = resolved.cluster
-    owners = {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
+    owners = {
+        parse_address(hop): f"the next hop of {further.interface}"
+        for node in cluster.nodes
+        for further in _uplink(node, settings, uplinks).further
+        for hop in further.gateways.values()
+    }
+    owners |= {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
     owners |= {address: f"the address of Service {service}" for address, service in cluster.service_addresses.items()}
     owners |= {address: f"the address of pod {pod.key}" for pod in cluster.pods for address in pod.addresses}
     owners |= {address: f"the address of node {node.name}" for node in cluster.nodes for address in node.addresses}
@@ -103,10 +112,48 @@ def _uplink_cidrs(
     gateway: ResolvedGateway, family: Family, settings: Settings, uplinks: Mapping[str, Uplink]
 ) -> Intervals:
     """The subnets of the gateway's nodes; empty where those of any node are not known."""
-    of_nodes = [uplinks[n.name].cidrs if n.name in uplinks else settings.uplink_cidrs for n in gateway.nodes]
-    if not all(cidrs[family] for cidrs in of_nodes):
+    of_nodes = [_uplink(node, settings, uplinks) for node in gateway.nodes]
+    if not all(uplink.cidrs[family] for uplink in of_nodes):
         return ()
-    return union(interval for cidrs in of_nodes for interval in cidrs[family])
+    cidrs = [cidrs for uplink in of_nodes for cidrs in (uplink.cidrs, *(f.cidrs for f in uplink.further))]
+    return union(interval for of_device in cidrs for interval in of_device[family])
+
+
+def _uplink(node: Node, settings: Settings, uplinks: Mapping[str, Uplink]) -> Uplink:
+    return uplinks.get(node.name) or Uplink(
+        settings.interface, settings.uplink_mtu, settings.uplink_cidrs, settings.further_uplinks
+    )
+
+
+def _off_uplink(
+    gateway: ResolvedGateway,
+    family: Family,
+    item: PoolItem,
+    settings: Settings,
+    uplinks: Mapping[str, Uplink],
+    found: Collector,
+) -> None:
+    """Where one node has the EIP on a further uplink, each has to, as each may be the one that is active."""
+    further = {
+        node.name: {f.interface: intersect((item.usable,), f.cidrs[family]) for f in of_node.further}
+        for node in gateway.nodes
+        for of_node in (_uplink(node, settings, uplinks),)
+    }
+    there = {name: union(i for hits in by_device.values() for i in hits) for name, by_device in further.items()}
+    everywhere = union(interval for hits in there.values() for interval in hits)
+    without = {name: off for name, hits in there.items() if (off := subtract(everywhere, hits))}
+    if without:
+        off = min(without.items())[1]
+        devices = {d for by_device in further.values() for d, hits in by_device.items() if intersect(off[:1], hits)}
+        found.error(
+            "eip-off-uplink",
+            f"{format_interval(family, off[0])} in the pool of EgressGateway {gateway.gateway.name} leaves by "
+            f"{listing(sorted(devices))}, and {listing(sorted(without))} "
+            f"{'has' if len(without) == 1 else 'have'} no such uplink",
+            gateway.gateway.document.at(*item.path),
+            hint="give all nodes of the gateway an uplink in that subnet (egress_uplinks in the inventory, uplinks in "
+            "the settings), or select only nodes that have one",
+        )
 
 
 def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Intervals, found: Collector) -> None:
@@ -118,8 +165,8 @@ def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Interva
             f"{format_interval(family, off[0])} in the pool of EgressGateway {gateway.name} is in no subnet of its "
             f"nodes ({subnets}), so no reply would find its way to it",
             gateway.document.at(*item.path),
-            hint="take addresses of the nodes' subnets; they are what egress_uplink_cidrs in the inventory or "
-            "uplinkCIDRs in the settings say",
+            hint="take addresses of the nodes' subnets; they are what egress_uplink_cidrs and egress_uplinks in the "
+            "inventory or uplinkCIDRs and uplinks in the settings say",
         )
 
 

@@ -149,6 +149,11 @@ eip-in-tunnel (error): An EIP in the tunnel subnet
     The tunnel's addresses are the compiler's own.
 eip-off-subnet (error): An EIP in no subnet of the gateway's nodes
     Checked where the subnets are known: egress_uplink_cidrs in the inventory, uplinkCIDRs in the settings.
+eip-off-uplink (error): An EIP of a further uplink that not all nodes of the gateway have
+    Each of them may be the one that is active, and must have the EIP where its subnet is.
+uplinks (error): Further uplinks that do not fit
+    A device twice, subnets that overlap, a next hop in none of them; they are egress_uplinks in the inventory and
+    uplinks in the settings.
 eip-in-cluster (warning): An EIP in a pod or Service CIDR
     Nobody has it today; the cluster may give it to a pod tomorrow.
 tunnel-subnet (error): A tunnel subnet that is no CIDR of its family, or too small

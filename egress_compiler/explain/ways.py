@@ -179,7 +179,10 @@ class _Explorer:
                 self._files.line(nft, f"{source.source} : goto {chain},"),
                 self._rule(nft, f"chain {chain} {{", f"to {own.address} ", own),
             )
-            yield Hop(first.node, f"translates its source: chain {chain}, to {own.address}{after}", lines)
+            uplink = next((u for u in self._plans[first.node].uplinks if u.number == own.uplink), None)
+            by = f", and sends it out of {uplink.interface}" if uplink is not None else ""
+            what = f"translates its source: chain {chain}, to {own.address}{by}{after}"
+            yield Hop(first.node, what, lines)
         yield Hop("outside", f"sees {first.address or 'nothing'}", ())
 
 

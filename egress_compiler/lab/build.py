@@ -9,7 +9,7 @@ from egress_compiler.lab import cni, processes, state
 from egress_compiler.lab.addressing import overlap, parse_network
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.run import ip_batch, run
-from egress_compiler.lab.topology import LabNode, LabPod, LabTopology, host_route, prefix_length
+from egress_compiler.lab.topology import DEFAULT_MTU, LabNode, LabPod, LabTopology, host_route, prefix_length
 
 BRIDGE = "br0"
 POD_DEVICE = "eth0"
@@ -77,7 +77,11 @@ def rebuild_node(name: str, topology: LabTopology, node: LabNode) -> None:
     with state.machine_lock() as lock:
         ip_batch(None, [f"netns add {namespace}"], keep=[lock])
     _set_sysctls(namespace, _NODE_SYSCTLS)
-    ip_batch(state.netns(name, "fabric"), _cable(name, node.port, node.name, node.interface, node.mtu))
+    cables = _cable(name, node.port, node.name, node.interface, node.mtu)
+    for number, segment in enumerate(topology.segments):
+        if node.name in segment.nodes:
+            cables += _segment_cable(name, number, node.name, segment.interface, node.port)
+    ip_batch(state.netns(name, "fabric"), cables)
     _build_node(name, topology, node)
 
 
@@ -115,13 +119,32 @@ def _fabric(name: str, topology: LabTopology) -> list[str]:
     cables += [(host, host, "eth0", jumbo) for host in ("outside", "controller")]
     for port, host, interface, mtu in cables:
         commands += _cable(name, port, host, interface, mtu)
+    ports = {node.name: node.port for node in topology.nodes}
+    for number, segment in enumerate(topology.segments):
+        commands += [f"link add {_bridge(number)} type bridge mcast_snooping 0", f"link set {_bridge(number)} up"]
+        commands += _segment_cable(name, number, "outside", f"lab{number}", "out")
+        for host in segment.nodes:
+            commands += _segment_cable(name, number, host, segment.interface, ports[host])
     return commands
 
 
-def _cable(name: str, port: str, host: str, interface: str, mtu: int) -> list[str]:
+def _bridge(segment: int) -> str:
+    return f"seg{segment}"
+
+
+def segment_port(segment: int, port: str) -> str:
+    """The fabric's side of a host's device in a further network; ``port`` is that of its uplink."""
+    return f"s{segment}{port}"
+
+
+def _segment_cable(name: str, number: int, host: str, interface: str, port: str) -> list[str]:
+    return _cable(name, segment_port(number, port), host, interface, DEFAULT_MTU, _bridge(number))
+
+
+def _cable(name: str, port: str, host: str, interface: str, mtu: int, bridge: str = BRIDGE) -> list[str]:
     """From a port of the bridge to a host's device."""
     peer = f"name {interface} mtu {mtu} netns {state.netns(name, host)}"
-    return [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {BRIDGE} up"]
+    return [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {bridge} up"]
 
 
 def _attached(topology: LabTopology, interface: str, addresses: Sequence[str]) -> list[str]:
@@ -142,11 +165,17 @@ def _outside(topology: LabTopology) -> list[str]:
     outside = topology.outside
     near = [_add(topology, ip, "eth0") for ip in (*outside.on_uplink, *outside.gateways)]
     far = [f"address add {host_route(ip)} dev lo" for ip in (*outside.far4, *outside.far6)]
-    return ["link set lo up", *near, *far, "link set eth0 up"]
+    commands = ["link set lo up", *near, *far, "link set eth0 up"]
+    for number, segment in enumerate(topology.segments):
+        for router in segment.routers:
+            commands.append(f"address add {router} dev lab{number}{' nodad' if ':' in router else ''}")
+        commands.append(f"link set lab{number} up")
+    return commands
 
 
 def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
     commands = _attached(topology, node.interface, node.addresses)
+    commands += [f"link set {s.interface} up" for s in topology.segments if node.name in s.nodes]
     for pod in topology.pods:
         if pod.node == node.name:
             peer = f"name {POD_DEVICE} mtu {pod.mtu} netns {state.netns(name, pod.host)}"

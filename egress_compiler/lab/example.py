@@ -10,8 +10,8 @@ from egress_compiler.decide import Decision, decide
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.lab import Lab, open_lab, up
 from egress_compiler.lab.probe import ProbeResult, ProbeTarget
-from egress_compiler.lab.topology import LabTopology, build_topology
-from egress_compiler.net import format_interval, parse_address
+from egress_compiler.lab.topology import LabSegment, LabTopology, build_topology
+from egress_compiler.net import contains, format_interval, intersect, parse_address, parse_span, union
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 
 REMEMBERED = "example.json"
@@ -34,19 +34,42 @@ def example_inputs(directory: Path) -> Inputs:
 
 
 def topology_for(inputs: Inputs, compilation: Compilation) -> LabTopology:
-    """The lab's hosts for a compiled example, with its interface names, its MTU and room for its EIPs."""
+    """The lab's hosts for a compiled example, with its interface names, its MTU, room for its EIPs, further uplinks."""
+    segments = _segments(compilation)
+    elsewhere = [parse_span(router).interval for segment in segments for router in segment.routers]
     pools = [
         format_interval(family, interval)
         for gateway in compilation.resolved.gateways.values()
         for family, intervals in gateway.gateway.pool.items()
         for interval in intervals
+        if not intersect((interval,), union(elsewhere))
     ]
     return build_topology(
         inputs.cluster,
         interfaces={plan.node: plan.interface for plan in compilation.plans},
         mtus={node: uplink.mtu for node, uplink in compilation.uplinks.items()},
         extra_addresses=pools,
+        segments=segments,
     )
+
+
+def _segments(compilation: Compilation) -> tuple[LabSegment, ...]:
+    """A network for each device that is a further uplink of some node, with the next hops that nodes have there."""
+    nodes: dict[str, list[str]] = {}
+    routers: dict[str, set[str]] = {}
+    for plan in compilation.plans:
+        for uplink in plan.uplinks:
+            nodes.setdefault(uplink.interface, []).append(plan.node)
+            hops = [route.via for route in plan.routes if route.table == uplink.table and route.via is not None]
+            for cidr in (*uplink.cidrs4, *uplink.cidrs6):
+                interval, length = parse_span(cidr).interval, cidr.partition("/")[2]
+                inside = (hop for hop in hops if contains((interval,), parse_address(hop).value) and _same(hop, cidr))
+                routers.setdefault(uplink.interface, set()).update(f"{hop}/{length}" for hop in inside)
+    return tuple(LabSegment(d, tuple(sorted(nodes[d])), tuple(sorted(routers.get(d, ())))) for d in sorted(nodes))
+
+
+def _same(address: str, cidr: str) -> bool:
+    return (":" in address) == (":" in cidr)
 
 
 def up_example(directory: Path, name: str) -> Lab:

@@ -93,6 +93,17 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
+class LabSegment:
+    """A network besides the uplinks', such as a VLAN: some nodes have a device in it, and the outside is a router."""
+
+    interface: str
+    """The nodes' device."""
+    nodes: tuple[str, ...]
+    routers: tuple[str, ...]
+    """The outside's addresses, with prefix lengths."""
+
+
+@dataclass(frozen=True, slots=True)
 class LabTopology:
     """Everything that `up` needs to know; sorted, and the same for the same input."""
 
@@ -105,6 +116,7 @@ class LabTopology:
     """The uplink subnet of each family."""
     pod_cidrs: tuple[str, ...]
     service_cidrs: tuple[str, ...]
+    segments: tuple[LabSegment, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -133,12 +145,14 @@ def build_topology(
     mtus: Mapping[str, int] | None = None,
     extra_addresses: Sequence[str] = (),
     outside_addresses: Sequence[str] = (),
+    segments: Sequence[LabSegment] = (),
 ) -> LabTopology:
     """The lab for a cluster. LabError when it is too large, lacks what is needed or does not fit together.
 
     `interfaces` names uplink devices by node (else eth0); `mtus` gives the MTU of a node's uplink, and with it that of
     its pods, by node name, or of one pod by namespace/name. `extra_addresses` (addresses, ranges, CIDRs: EIP pools) are
     kept inside the uplink subnet and given to nobody. `outside_addresses` are held by the outside server too.
+    `segments` are further networks, whose addresses are nobody's but the outside's.
     """
     cluster = kube.read_cluster(cluster_files)
     nodes = _nodes(cluster, interfaces or {}, mtus or {})
@@ -165,6 +179,7 @@ def build_topology(
         uplinks=tuple(str(network) for network in uplinks),
         pod_cidrs=_texts(inside),
         service_cidrs=_texts(services),
+        segments=tuple(segments),
     )
 
 

@@ -1,4 +1,4 @@
-"""Per-node facts from the Ansible inventory: device, MTU and subnets of the uplink."""
+"""Per-node facts from the Ansible inventory: device, MTU and subnets of the uplink, and further uplinks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 
 from egress_compiler.diagnostics import Collector, quoted
 from egress_compiler.load.files import POLICY_LIMIT, read_bytes, shown
+from egress_compiler.load.uplinks import INTERFACE, clash, parse_further
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import FAMILIES, AddressError, Family, Interval, Intervals, parse_span, union
 from egress_compiler.source import Position, SourceFile
@@ -22,8 +23,8 @@ INTERFACE_VARIABLE = "egress_interface"
 MTU_VARIABLE = "egress_mtu"
 NODE_VARIABLE = "egress_node_name"
 CIDRS_VARIABLE = "egress_uplink_cidrs"
+FURTHER_VARIABLE = "egress_uplinks"
 
-_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}")
 _NUMBER = re.compile(r"[1-9][0-9]{3,4}")
 _PLACE_IN_TEXT = re.compile(r"line (\d+)(?:,? column (\d+))?")
 SMALLEST_MTU, LARGEST_MTU = 1280, 65535
@@ -85,7 +86,7 @@ def _uplink(
             wrong(NODE_VARIABLE, name, "the name of a Kubernetes node")
         name = host
     interface = variables.get(INTERFACE_VARIABLE, settings.interface)
-    if not isinstance(interface, str) or not _INTERFACE.fullmatch(interface):
+    if not isinstance(interface, str) or not INTERFACE.fullmatch(interface):
         wrong(INTERFACE_VARIABLE, interface, "the name of a network device", "at most 15 letters, digits and _ . @ -")
         interface = settings.interface
     mtu = variables.get(MTU_VARIABLE, settings.uplink_mtu)
@@ -99,7 +100,30 @@ def _uplink(
         if parsed is None:
             wrong(CIDRS_VARIABLE, given, "a list of CIDRs", "such as [10.6.1.0/24]")
         cidrs = parsed or settings.uplink_cidrs
-    return str(name), Uplink(str(interface), int(str(mtu)), cidrs)
+    further = settings.further_uplinks
+    if FURTHER_VARIABLE in variables:
+        given = variables[FURTHER_VARIABLE]
+        further, problems = parse_further(given)
+        for problem in problems:
+            entry = f"entry {problem.path[0] + 1}: " if problem.path and isinstance(problem.path[0], int) else ""
+            message = f"{FURTHER_VARIABLE} of host {quoted(host)}: {entry}{problem.message}"
+            where = _place(_at(given, problem.path), top) or _place(given, top) or _only_place(FURTHER_VARIABLE, top)
+            found.error("uplinks", message, where, hint=problem.hint)
+    if reason := clash(str(interface), cidrs, further):
+        where = _place(variables.get(FURTHER_VARIABLE), top) or _place(variables.get(INTERFACE_VARIABLE), top)
+        hint = f"set {INTERFACE_VARIABLE}, {CIDRS_VARIABLE} or {FURTHER_VARIABLE} of the host"
+        found.error("uplinks", f"of host {quoted(host)}: {reason}", where, hint=hint)
+    return str(name), Uplink(str(interface), int(str(mtu)), cidrs, further)
+
+
+def _at(value: Any, path: Sequence[str | int]) -> Any:
+    """The part of ``value`` at ``path``, or as much of the way as there is."""
+    for step in path:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return value
+    return value
 
 
 def _cidrs(given: object) -> Mapping[Family, Intervals] | None:

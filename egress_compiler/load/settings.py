@@ -9,8 +9,16 @@ from typing import Any
 from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
+from egress_compiler.load.uplinks import clash, parse_further
 from egress_compiler.load.yaml_text import parse_yaml
-from egress_compiler.model.settings import Settings, SyncSettings, TunnelSettings, UnknownPods, VrrpSettings
+from egress_compiler.model.settings import (
+    FurtherUplink,
+    Settings,
+    SyncSettings,
+    TunnelSettings,
+    UnknownPods,
+    VrrpSettings,
+)
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, format_address, parse_span
 from egress_compiler.validate import values
 from egress_compiler.validate.shape import check_shape
@@ -58,6 +66,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         service_cidrs=service_cidrs,
         pod_cidrs=pod_cidrs,
         uplink_cidrs=uplink_cidrs,
+        further_uplinks=_further(document, data, uplink_cidrs, found),
         tunnel=TunnelSettings(
             vni=tunnel.get("vni", defaults.tunnel.vni),
             port=tunnel.get("port", defaults.tunnel.port),
@@ -87,6 +96,19 @@ def _settings(document: Document, found: Collector) -> Settings:
         ),
         document=document,
     )
+
+
+def _further(
+    document: Document, data: Mapping[str, Any], uplink_cidrs: Mapping[Family, Intervals], found: Collector
+) -> tuple[FurtherUplink, ...]:
+    if "uplinks" not in data or document.faulty("uplinks"):
+        return ()
+    further, problems = parse_further(data["uplinks"])
+    for problem in problems:
+        found.error("uplinks", problem.message, document.at("uplinks", *problem.path), hint=problem.hint)
+    if reason := clash(data.get("interface", Settings().interface), uplink_cidrs, further):
+        found.error("uplinks", reason, document.at("uplinks"), hint="uplinks lists what a node has besides interface")
+    return further
 
 
 def _groups(

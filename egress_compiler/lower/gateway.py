@@ -14,6 +14,7 @@ from egress_compiler.allocate import Slot as AllocatedSlot
 from egress_compiler.ir import SnatAnswer, SnatClass, Source, SourceMaps, VirtualAddress, VrrpInstance
 from egress_compiler.lower.classes import Classification, Share, TrafficClass
 from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.lower.uplinks import MAIN, UplinkWays
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Family, contains, format_address, format_interval, union
@@ -32,12 +33,14 @@ NO_SOURCES = SourceMaps((), (), (), ())
 class Translation:
     """``own_address_sources`` are those of ``sources`` of which something leaves with the node's own address.
 
-    The pods in subnets that are among them are there, too, whatever they leave with: an exact address counts first.
+    ``uplink_sources`` are those of which something leaves by a further uplink.  The pods in subnets that are among the
+    ones or the others are there, too, whatever they leave with: an exact address counts first.
     """
 
     sources: SourceMaps
     classes: tuple[SnatClass, ...]
     own_address_sources: SourceMaps
+    uplink_sources: SourceMaps
 
 
 class GatewaySide:
@@ -47,12 +50,14 @@ class GatewaySide:
         allocation: Allocation,
         classification: Classification,
         layout: TunnelLayout,
+        ways: UplinkWays,
         settings: Settings,
     ) -> None:
         self._resolved = resolved
         self._allocation = allocation
         self._classification = classification
         self._layout = layout
+        self._ways = ways
         self._settings = settings
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
         self._memberships = {
@@ -83,7 +88,7 @@ class GatewaySide:
         """The sources of the slots ``node`` could own, and what each of their destinations leaves with."""
         member = self._memberships[node.name]
         if not member:
-            return Translation(NO_SOURCES, (), NO_SOURCES)
+            return Translation(NO_SOURCES, (), NO_SOURCES, NO_SOURCES)
         made = {name: self._class(c, node, member) for name, c in self._traffic_classes.items()}
         classes = tuple(c for c in made.values() if c is not None)
         here = frozenset(c.name for c in classes)
@@ -91,22 +96,25 @@ class GatewaySide:
         if member not in self._sources:
             self._sources[member] = self._source_maps(here)
         own = frozenset(c.name for c in classes if any(answer.own for answer in (*c.ipv4, *c.ipv6)))
-        return Translation(self._sources[member], classes, self._own_address_sources(own, here))
+        further = frozenset(c.name for c in classes if any(answer.uplink for answer in (*c.ipv4, *c.ipv6)))
+        return Translation(
+            self._sources[member], classes, self._some_sources(own, here), self._some_sources(further, here)
+        )
 
-    def _own_address_sources(self, own: frozenset[str], here: frozenset[str]) -> SourceMaps:
-        """``own`` are the classes of which something leaves with the node's own address, of all that are ``here``."""
-        if not own:
+    def _some_sources(self, some: frozenset[str], here: frozenset[str]) -> SourceMaps:
+        """The sources of some classes, of all that are ``here``, and the pods of others in their subnets."""
+        if not some:
             return NO_SOURCES
         pods: dict[Family, tuple[Source, ...]] = {}
         for family in FAMILIES:
             subnets = self._classification.subnets[family]
-            within = union(subnet.interval for subnet in subnets if subnet.source.traffic_class in own)
+            within = union(subnet.interval for subnet in subnets if subnet.source.traffic_class in some)
             pods[family] = tuple(
                 pod.source
                 for pod in self._classification.pods[family]
-                if (name := pod.source.traffic_class) in own or (name in here and contains(within, pod.interval.first))
+                if (name := pod.source.traffic_class) in some or (name in here and contains(within, pod.interval.first))
             )
-        return replace(self._source_maps(own), pods4=pods[4], pods6=pods[6])
+        return replace(self._source_maps(some), pods4=pods[4], pods6=pods[6])
 
     def _source_maps(self, classes: frozenset[str]) -> SourceMaps:
         pods, subnets = self._classification.pods, self._classification.subnets
@@ -139,7 +147,10 @@ class GatewaySide:
                 continue
             destinations = tuple(format_interval(family, i) for i in share.destinations)
             ref = str(resolved.policy.ref)
-            answers.append(SnatAnswer(destinations, address, placement.slot, ref, placement.use_node_ip))
+            own = placement.use_node_ip
+            eip = None if own else placement.eip.of(family)
+            uplink = MAIN if eip is None else self._ways.number(node, family, eip)
+            answers.append(SnatAnswer(destinations, address, placement.slot, ref, own, uplink))
         return tuple(answers)
 
     def _address(self, placement: Placement, family: Family, node: Node) -> str | None:
@@ -173,6 +184,7 @@ class GatewaySide:
         step = min(PRIORITY_STEP, HIGHEST_PRIORITY // len(slot.order))
         family = self._layout.underlay_family(node)
         peers = [self._nodes[name].address(family) for name in slot.order if name != node.name]
+        devices = [self._ways.device(node, f, value) for f, value in eips]
         return VrrpInstance(
             name=f"slot_{slot.number}",
             slot=slot.number,
@@ -190,9 +202,10 @@ class GatewaySide:
                 for f, value in slot.tunnel_vips.items()
             ),
             eips=tuple(
-                VirtualAddress(format_address(f, value), interface, self._named_users(slot.number, f, value))
-                for f, value in eips
+                VirtualAddress(format_address(f, value), device, self._named_users(slot.number, f, value))
+                for (f, value), device in zip(eips, devices, strict=True)
             ),
+            tracked=tuple(sorted({*devices} - {interface})),
         )
 
     def _named_users(self, slot: int, family: Family, value: int) -> str:

@@ -13,6 +13,7 @@ from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.system import fallback_sysctls, node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.lower.unknown import UnknownSources
+from egress_compiler.lower.uplinks import UplinkWays
 from egress_compiler.lower.worker import WorkerSide
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink
@@ -28,13 +29,14 @@ def lower(
     layout = TunnelLayout(resolved, allocation, settings, uplinks)
     unknown = UnknownSources(resolved, classification, settings.unknown_pods)
     worker = WorkerSide(resolved, allocation, classification, layout, unknown)
-    gateway = GatewaySide(resolved, allocation, classification, layout, settings)
+    ways = UplinkWays(layout)
+    gateway = GatewaySide(resolved, allocation, classification, layout, ways, settings)
     groups = SyncGroups(resolved, layout, settings)
     cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)
     second = SecondLine(resolved.inside, resolved.families)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
     return tuple(
-        _node(node, resolved, layout, worker, gateway, groups, second, cutting, inside, settings.vrrp.advert_ms)
+        _node(node, resolved, layout, ways, worker, gateway, groups, second, cutting, inside, settings.vrrp.advert_ms)
         for node in resolved.cluster.nodes
     )
 
@@ -43,6 +45,7 @@ def _node(
     node: Node,
     resolved: Resolved,
     layout: TunnelLayout,
+    ways: UplinkWays,
     worker: WorkerSide,
     gateway: GatewaySide,
     groups: SyncGroups,
@@ -69,14 +72,16 @@ def _node(
         inside4=inside[4],
         inside6=inside[6],
         slots=slots,
-        rules=(*worker.rules(slots), *layout.wire_rules(node)),
-        routes=(*worker.routes(slots), *layout.wire_routes(node)),
+        rules=(*worker.rules(slots), *layout.wire_rules(node), *ways.rules(node)),
+        routes=(*worker.routes(slots), *layout.wire_routes(node), *ways.routes(node)),
         last_resort=second.of(steering.sources, layout.uplink(node.name).interface, is_gateway=is_gateway),
         steer_sources=steering.sources,
         steer_classes=steering.classes,
         snat_sources=translation.sources,
         snat_classes=translation.classes,
         own_address_sources=translation.own_address_sources,
+        uplinks=ways.tables(node),
+        uplink_sources=translation.uplink_sources,
         eips4=gateway.eips(node, 4),
         eips6=gateway.eips(node, 6),
         snat_addresses4=gateway.snat_addresses(node, 4),
@@ -89,6 +94,7 @@ def _node(
             is_gateway,
             resolved.families,
             layout.uplink(node.name).interface,
+            ways.tables(node),
             fallback_sysctls(resolved.families, advert_ms) if falls_back else (),
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from egress_compiler.ir import Sysctl
+from egress_compiler.ir import Sysctl, UplinkTable
 from egress_compiler.net import Family
 from egress_compiler.numbering import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
 
@@ -35,7 +35,11 @@ def fallback_sysctls(families: Sequence[Family], advert_ms: int) -> tuple[Sysctl
 
 
 def node_sysctls(
-    is_gateway: bool, families: Sequence[Family], uplink: str, more: Sequence[Sysctl] = ()
+    is_gateway: bool,
+    families: Sequence[Family],
+    uplink: str,
+    further: Sequence[UplinkTable] = (),
+    more: Sequence[Sysctl] = (),
 ) -> tuple[Sysctl, ...]:
     """The settings of one node with ``more``, sorted by key; slashes separate, as the device's name has a dot."""
     wanted = [
@@ -47,16 +51,26 @@ def node_sysctls(
             "pods behind the tunnel are routed by the uplink; the kernel takes the larger of all and this",
         ),
     ]
+    wanted += [
+        Sysctl(
+            f"net/ipv4/conf/{way.interface}/rp_filter",
+            "2",
+            "replies to EIPs of this uplink come by it, and the way back to who sends them is the main one",
+        )
+        for way in further
+        if way.cidrs4
+    ]
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
     if is_gateway:
         wanted += [
             Sysctl(
-                f"net/ipv{family}/neigh/{uplink}/retrans_time_ms",
+                f"net/ipv{family}/neigh/{device}/retrans_time_ms",
                 str(RETRANS_MS),
                 "a new master finds its next hop, even if the first answer is lost",
             )
             for family in families
+            for device in (uplink, *(way.interface for way in further))
         ]
         wanted += [
             Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")

@@ -47,7 +47,12 @@ class TunnelLayout:
         return node in self.gateways
 
     def uplink(self, node: str) -> Uplink:
-        return self._uplinks.get(node) or Uplink(self._settings.interface, self._settings.uplink_mtu)
+        return self._uplinks.get(node) or Uplink(
+            self._settings.interface,
+            self._settings.uplink_mtu,
+            self._settings.uplink_cidrs,
+            self._settings.further_uplinks,
+        )
 
     def underlay_family(self, node: Node) -> Family:
         return 4 if node.address(4) is not None else 6
@@ -96,7 +101,7 @@ class TunnelLayout:
             return ()
         index = self._index[node.name]
         return tuple(
-            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None)
+            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None, "wire")
             for family in self._families
         )
 
@@ -105,7 +110,7 @@ class TunnelLayout:
             return ()
         ways = ((TO_GATEWAY_TABLE, WORKER_DEVICE), (reply_table(self._index[node.name]), GATEWAY_DEVICE))
         return tuple(
-            SteerRoute(family, table, NOBODY[family], device, None, None, onlink=True)
+            SteerRoute(family, table, NOBODY[family], device, None, None, onlink=True, part="wire")
             for family in self._families
             for table, device in ways
         )

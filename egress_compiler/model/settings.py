@@ -59,6 +59,18 @@ class UnknownPods:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherUplink:
+    """Another device by which a gateway reaches the outside, with its subnets and their next hop by family.
+
+    EIPs of these subnets leave by it.
+    """
+
+    interface: str
+    cidrs: Mapping[Family, Intervals]
+    gateways: Mapping[Family, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places."""
 
@@ -71,14 +83,19 @@ class Settings:
     vrrp: VrrpSettings = field(default_factory=VrrpSettings)
     sync: SyncSettings = field(default_factory=SyncSettings)
     unknown_pods: UnknownPods = field(default_factory=UnknownPods)
+    further_uplinks: tuple[FurtherUplink, ...] = ()
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     document: Document | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """How one node reaches the outside: device, MTU in bytes, and the device's subnets, empty where unknown."""
+    """How one node reaches the outside: device, MTU in bytes, and the device's subnets, empty where unknown.
+
+    ``further`` are other devices with subnets of their own, sorted by name; useNodeIP and the tunnel never take them.
+    """
 
     interface: str
     mtu: int
     cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    further: tuple[FurtherUplink, ...] = ()

@@ -327,8 +327,11 @@ class _Evaluation:
         if key in ("ct zone", "ct original"):
             return self._zone(key, words)
         if key == "ct status":
-            # The packets that are tried are the first of their connections, which nobody has confirmed yet.
-            if words.take() != "&" or words.take() != "confirmed":
+            # The packets that are tried are the first of their connections, which nobody has confirmed yet, or replies.
+            word = words.take()
+            if word != "&":
+                return word != "snat"
+            if words.take() != "confirmed":
                 raise NftError("another status of a connection is asked for")
             return self._compare(0, words)
         if key == "ct event":

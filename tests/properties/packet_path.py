@@ -22,6 +22,7 @@ _RULE = re.compile(r"^rule add preference 99 fwmark (\S+)/(\S+) lookup (\d+) ", 
 _ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} table (\d+) ", re.MULTILINE)
 _WIRE_ROUTE = re.compile(rf"^route add default via \S+ dev {WORKER_END} table (\d+) onlink ", re.MULTILINE)
 _WIRE_BACK = re.compile(rf"^route add default via \S+ dev {GATEWAY_END} table (\d+) onlink ", re.MULTILINE)
+_UPLINK_ROUTE = re.compile(r"^route add default via \S+ dev (vlan\d+) table (\d+) onlink ", re.MULTILINE)
 _UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
@@ -41,19 +42,19 @@ class NodeFiles:
 
     @cached_property
     def _steering(self) -> Mapping[int, list[tuple[int, int, str]]]:
-        """By IP version: mark, mask and tunnel VIP of each rule."""
+        """By IP version: mark, mask, and tunnel VIP or further uplink of each rule."""
         found: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
         for version, name in ((4, "routes.batch"), (6, "routes6.batch")):
             text = self._files.get(name, "")
             routes = {table: via for via, table in _ROUTE.findall(text)}
             back = _WIRE_BACK.findall(text)
             routes |= dict.fromkeys(back, WIRE)
+            routes |= {table: device for device, table in _UPLINK_ROUTE.findall(text)}
             last_resort = {*_UNREACHABLE.findall(text), *back}
             for mark, mask, table in _RULE.findall(text):
                 assert table in last_resort, f"table {table} has no unreachable route"
-                assert routes[table] == WIRE or (":" in routes[table]) == (version == 6), (
-                    "a next hop of the other family"
-                )
+                tunnel = routes[table] != WIRE and not routes[table].startswith("vlan")
+                assert not tunnel or (":" in routes[table]) == (version == 6), "a next hop of the other family"
                 found[version].append((int(mark, 0), int(mask, 0), routes[table]))
         return found
 
@@ -69,7 +70,7 @@ class NodeFiles:
         return next((name for name in self.instances if address in self.addresses(name)), None)
 
     def way(self, packet: Packet, mastered: str | None) -> str | None:
-        """The tunnel VIP that a marked packet is routed to, or WIRE; None for the main table.
+        """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table.
 
         ``mastered`` is an instance that this node is master of.
         """
@@ -126,19 +127,21 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
     # Another node's conntrack knows nothing of it, and what comes over a veth is looked up anew.
     arrived = replace(packet, iif=GATEWAY_END if way == WIRE else TUNNEL, oif="", mark=0, ct_mark=0, zones=(0, 0))
     result = nodes[master].ruleset.run("prerouting", arrived)
-    assert nodes[master].way(result.packet, None) is None, "the packet would go back into the tunnel"
-    left = _go_out(nodes[master], result.packet, "leaked") if result.verdict == "accept" else "blocked"
+    device = nodes[master].way(result.packet, None) or UPLINK
+    assert device == UPLINK or device.startswith("vlan"), "the packet would go back into the tunnel"
+    left = _go_out(nodes[master], result.packet, "leaked", device) if result.verdict == "accept" else "blocked"
     if left not in ("blocked", "leaked"):
         owned = nodes[master].addresses(instance)
         own = nodes[master].instance_with(left) is None
-        assert own or owned.get(left) == UPLINK, f"{left} is not in {instance} of {master}"
-        _check_reply(nodes[master], result.packet, ip_address(left), over_wire=way == WIRE)
+        right = UPLINK if own else owned.get(left)
+        assert right == device, f"{left} of {instance} leaves {master} by {device}, and is on {right}"
+        _check_reply(nodes[master], result.packet, ip_address(left), device, over_wire=way == WIRE)
     return left
 
 
-def _check_reply(node: NodeFiles, sent: Packet, left_with: IP, *, over_wire: bool) -> None:
+def _check_reply(node: NodeFiles, sent: Packet, left_with: IP, device: str, *, over_wire: bool) -> None:
     """The answer finds the connection, and a gateway's own pod gets it back over the wire."""
-    answer = replace(sent, source=sent.destination, destination=int(left_with), iif=UPLINK, mark=0, zones=(0, 0))
+    answer = replace(sent, source=sent.destination, destination=int(left_with), iif=device, mark=0, zones=(0, 0))
     got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply")).packet
     assert got.zones[0] == sent.zones[1], "the answer looks for its connection in another zone"
     assert (node.way(got, None) == WIRE) == over_wire, "the answer takes another way back"
@@ -152,8 +155,8 @@ def _route_out(node: NodeFiles, packet: Packet, oif: str) -> Packet | None:
     return result.packet if result.verdict == "accept" else None
 
 
-def _go_out(node: NodeFiles, packet: Packet, untouched: str) -> str:
-    left = _route_out(node, packet, UPLINK)
+def _go_out(node: NodeFiles, packet: Packet, untouched: str, device: str = UPLINK) -> str:
+    left = _route_out(node, packet, device)
     if left is None:
         return "blocked"
     source = IPv4Address(left.source) if packet.version == 4 else IPv6Address(left.source)

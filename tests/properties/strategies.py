@@ -288,6 +288,21 @@ def pools(draw: st.DrawFn, number: int, families: Sequence[int]) -> Json:
     return pool
 
 
+_VLAN20: Json = {
+    "interface": "vlan20",
+    "cidrs": ["10.0.0.64/29", "10.0.0.240/28", "fd00::40/125"],
+    "ipv4Gateway": "10.0.0.241",
+    "ipv6Gateway": "fe80::1",
+}
+_VLAN30: Json = {
+    "interface": "vlan30",
+    "cidrs": ["10.0.0.72/29", "10.0.0.84/30", "10.0.0.224/28", "fd00::4c/126", "fd00::50/124"],
+    "ipv4Gateway": "10.0.0.225",
+    "ipv6Gateway": "fd00::5f",
+}
+_FURTHER_UPLINKS = st.sampled_from([{}, {}, {"uplinks": [_VLAN20]}, {"uplinks": [_VLAN30, _VLAN20]}])
+"""Some of the pools' addresses leave by another device."""
+
 _NODE_SELECTORS = st.sampled_from(
     [
         {"matchExpressions": [{"key": "nothing", "operator": "DoesNotExist"}]},
@@ -408,6 +423,7 @@ def _egress_ip(draw: st.DrawFn, gateway: Json) -> Json:
 @st.composite
 def scenarios(draw: st.DrawFn, max_policies: int = 6, max_pods: int = 8) -> Scenario:
     objects, settings, mode, families = draw(clusters(max_pods))
+    settings |= draw(_FURTHER_UPLINKS)
     count = draw(st.integers(1, 3))
     default = draw(st.integers(0, count))
     made = [draw(gateways(number, families, default=number == default)) for number in range(count)]

@@ -38,6 +38,10 @@ def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
     script = [
         f"ip link add {plan.interface} type veth peer name peer && ip link set {plan.interface} up",
         f"ip address add {plan.tunnel.underlay}/{64 if ':' in plan.tunnel.underlay else 24} dev {plan.interface}",
+        *(
+            f"ip link add {name} type veth peer name peer.{number} && ip link set {name} up"
+            for number, name in enumerate(uplink.interface for uplink in plan.uplinks)
+        ),
         "ip -batch vxlan.batch && bridge -batch fdb.batch",
         "ip -batch routes.batch",
         "[ ! -e routes6.batch ] || ip -6 -batch routes6.batch",

@@ -192,7 +192,7 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
             _Difference(oracle, first, gone, old, second.files[path]).check()
 
 
-_OF_SOURCES = ("map own_address_", "set governed_")
+_OF_SOURCES = ("map own_address_", "set governed_", "map uplink_pods", "map uplink_sources")
 
 
 _WHERE_THERE_ARE_SLOTS = ("adopt", "icmp_errors", "icmp_errors_routed", "no_gateway", "without_gateway")
@@ -265,6 +265,8 @@ class _Difference:
                 own = self.gone["spec"].get("egressIP", {}).get("useNodeIP")
                 assert line in gone, f"{name}: {line} is new"
                 assert own or address in self.eips, f"{name}: {line}"
+            elif name == "from_worker":
+                assert line.split(" vmap ")[1].startswith("@uplink_"), line
             elif name == "gateway_zone":
                 assert line.split(" vmap ")[1].startswith("@own_address_"), line
             elif name == "input":

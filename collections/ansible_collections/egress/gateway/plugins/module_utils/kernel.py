@@ -157,7 +157,7 @@ def _routes(family: Family) -> list[KernelRoute]:
             int(r.get("table", 254)),
             int(r.get("metric", 0)),
             r.get("gateway"),
-            r.get("dev") if "gateway" in r else None,
+            r.get("dev") if "gateway" in r or str(r.get("type", "1")) in ("1", "unicast") else None,
             "%s %s" % (_ROUTE_TYPES.get(r.get("type", "1"), r.get("type")), r.get("dst", "default")),
         )
         for r in read_json(argv)

@@ -83,7 +83,7 @@ class LastResort:
 
 @dataclass(frozen=True)
 class Route:
-    """``via`` None is the last resort: unreachable."""
+    """Without ``device`` it is the last resort: unreachable. ``destination`` is a CIDR, or default."""
 
     family: Family
     table: int
@@ -92,6 +92,7 @@ class Route:
     metric: int | None
     origin: str
     onlink: bool
+    destination: str = "default"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class Plan:
     node: str
     role: Literal["gateway", "worker"]
     interface: str
+    uplinks: tuple[str, ...]
+    """Devices that the node leaves by besides ``interface``."""
     tunnel: Tunnel
     wire: Wire | None
     peers: tuple[Peer, ...]
@@ -153,11 +156,14 @@ def parse_plan(text: str) -> Plan:
 def _plan(data: Mapping[str, Any]) -> Plan:
     slots = {s["number"]: "EgressGateway %s, slot of %s" % (s["gateway"], s["preferred_node"]) for s in data["slots"]}
     tunnel = data["tunnel"]
-    ways = {**slots, None: "the wire of the gateway's own pods"}
+    ways = {("slot", number): text for number, text in slots.items()}
+    ways["wire", None] = "the wire of the gateway's own pods"
+    ways["uplink", None] = "a further uplink"
     return Plan(
         node=str(data["node"]),
         role=_role(data["role"]),
         interface=_matching(_DEVICE, data["interface"]),
+        uplinks=tuple(_matching(_DEVICE, uplink["interface"]) for uplink in data["uplinks"]),
         tunnel=Tunnel(
             device=_matching(_DEVICE, tunnel["device"]),
             vni=int(tunnel["vni"]),
@@ -173,10 +179,17 @@ def _plan(data: Mapping[str, Any]) -> Plan:
             for p in data["peers"]
         ),
         rules=tuple(
-            Rule(_family(r), int(r["preference"]), int(r["mark"]), int(r["mask"]), int(r["table"]), ways[r["slot"]])
+            Rule(
+                _family(r),
+                int(r["preference"]),
+                int(r["mark"]),
+                int(r["mask"]),
+                int(r["table"]),
+                ways[r["part"], r["slot"]],
+            )
             for r in data["rules"]
         ),
-        routes=tuple(_route(r, ways[r["slot"]]) for r in data["routes"]),
+        routes=tuple(_route(r, ways[r["part"], r["slot"]]) for r in data["routes"]),
         last_resort=_last_resort(data["last_resort"]),
         floating=tuple(
             FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
@@ -225,6 +238,7 @@ def _route(route: Mapping[str, Any], origin: str) -> Route:
         None if metric is None else int(metric),
         origin,
         bool(route["onlink"]),
+        "default" if route["destination"] is None else _address(route["destination"]),
     )
 
 

@@ -36,8 +36,9 @@ _NETWORKD = tuple(Path(directory) for directory in ("/usr/lib/systemd", "/etc/sy
 _NETWORKD_RUNS = Path("/run/systemd/netif/state")
 
 _CHECK_KEEPALIVED = (
-    "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && ip link add name "
-    '"$1" type veth peer name "$2" && exec keepalived -t -f /run/%s' % KEEPALIVED
+    "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && while [ $# -gt 0 ]; do "
+    'ip link add name "$1" type veth peer name "$2" || exit; shift 2; done && exec keepalived -t -f /run/%s'
+    % KEEPALIVED
 )
 
 
@@ -110,8 +111,14 @@ def networkd_warnings(directories: Sequence[Path] = _NETWORKD, running: Path = _
 
 def _check_interfaces(plan: Plan, kernel: Kernel) -> None:
     links = kernel.links()
+    others = ", ".join(sorted(n for n in links if n not in ("lo", *OWN_DEVICES)))
+    for uplink in plan.uplinks:
+        if uplink not in links:
+            raise NodeError(
+                "the plan of %s uses the further uplink %s, which this node does not have (it has %s): make the device,"
+                " or set egress_uplinks in the inventory" % (plan.node, uplink, others)
+            )
     if plan.interface not in links:
-        others = ", ".join(sorted(n for n in links if n not in ("lo", *OWN_DEVICES)))
         raise NodeError(
             "the plan of %s uses the interface %s, which this node does not have (it has %s): "
             "set egress_interface in the inventory, playbooks/facts.yml finds it" % (plan.node, plan.interface, others)
@@ -148,8 +155,10 @@ def _check_keepalived(bundle: NodeBundle, paths: Paths) -> None:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(moved.encode()), mode(text)
             tar.addfile(member, io.BytesIO(moved.encode()))
-    words = ["keepalived-check", bundle.plan.interface, DEVICE]
-    run(["unshare", "--net", "--mount", "sh", "-c", _CHECK_KEEPALIVED, *words], archive.getvalue())
+    devices = [bundle.plan.interface, DEVICE, *bundle.plan.uplinks]
+    devices += ["egress.check"] * (len(devices) % 2)  # they come in pairs
+    words = ["unshare", "--net", "--mount", "sh", "-c", _CHECK_KEEPALIVED, "keepalived-check"]
+    run([*words, *devices], archive.getvalue())
 
 
 def _mtu_warnings(plan: Plan, kernel: Kernel) -> list[str]:

@@ -105,23 +105,27 @@ class Routes(Resource):
         local = self._kernel.addresses()
         there = self.actual()
         for route in self._wanted:
-            key = _route_key(route.family, route.table, _metric(route), route.via is None)
+            key = _route_key(route)
             value = _route_value(route)
-            if route.via is None or route.via not in local or (key in there and there[key].value == value):
+            if (
+                route.via is None
+                or route.onlink
+                or route.via not in local
+                or (key in there and there[key].value == value)
+            ):
                 items[key] = Item(value, route.origin)
         return items
 
     def actual(self) -> Items:
         self._found = {
-            _route_key(r.family, r.table, r.metric, r.kind == "unreachable default")
-            + ("" if r.kind in ("unicast default", "unreachable default") else " " + r.kind): r
+            "route ipv%d %s table %d metric %d" % (r.family, _plain(r.kind), r.table, r.metric): r
             for r in self._kernel.routes()
             if r.table >= FIRST_TABLE and r.table != LAST_TABLE
         }
-        return {key: Item(_found_value(route)) for key, route in self._found.items()}
+        return {key: Item(_route_value(route)) for key, route in self._found.items()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        wanted = {_route_key(r.family, r.table, _metric(r), r.via is None): r for r in self._wanted}
+        wanted = {_route_key(r): r for r in self._wanted}
         errors = []
         for family in FAMILIES:
             lines = []
@@ -228,30 +232,32 @@ def _metric(route: Route) -> int:
     return _IPV6_METRIC if route.family == 6 else 0
 
 
-def _route_key(family: int, table: int, metric: int, unreachable: bool) -> str:
-    return "route ipv%d %sdefault table %d metric %d" % (family, "unreachable " if unreachable else "", table, metric)
+def _route_key(route: Route) -> str:
+    what = route.destination if route.device is not None else "unreachable " + route.destination
+    return "route ipv%d %s table %d metric %d" % (route.family, what, route.table, _metric(route))
 
 
-def _route_value(route: Route) -> str:
-    if route.via is None:
+def _plain(kind: str) -> str:
+    """A route's type and destination, the type left out where it is the usual one."""
+    return kind[len("unicast ") :] if kind.startswith("unicast ") else kind
+
+
+def _route_value(route: Route | KernelRoute) -> str:
+    if route.device is None:
         return "unreachable"
-    return "via %s dev %s" % (route.via, route.device)
-
-
-def _found_value(route: KernelRoute) -> str:
-    if route.kind.startswith("unreachable"):
-        return "unreachable"
-    return "via %s dev %s" % (route.via, route.device)
+    return ("via %s " % route.via if route.via else "") + "dev %s" % route.device
 
 
 def _route_words(route: Route) -> str:
-    onlink = " onlink" if route.onlink else ""
-    kind = "unreachable default" if route.via is None else "default via %s dev %s%s" % (route.via, route.device, onlink)
+    if route.device is None:
+        way = "unreachable " + route.destination
+    else:
+        way = "%s %s%s" % (route.destination, _route_value(route), " onlink" if route.onlink else "")
     metric = " metric %d" % route.metric if route.metric is not None else ""
-    return "%s%s table %d protocol %d" % (kind, metric, route.table, PROTOCOL)
+    return "%s%s table %d protocol %d" % (way, metric, route.table, PROTOCOL)
 
 
 def _found_words(route: KernelRoute) -> str:
-    via = " via %s dev %s" % (route.via, route.device) if route.via else ""
+    via = " " + _route_value(route) if route.device is not None else ""
     metric = " metric %d" % route.metric if route.metric else ""
     return "%s%s%s table %d protocol %d" % (route.kind, via, metric, route.table, PROTOCOL)

@@ -1,0 +1,85 @@
+"""Further uplinks of gateway nodes: which EIP leaves by which, with tables of their own.
+
+An EIP is chosen in postrouting, when a packet's way is decided.  So the way is chosen before, by the same answer: the
+mark of the EIP's uplink looks up a table that knows nothing but this uplink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egress_compiler.ir import SteerRoute, SteerRule, UplinkTable
+from egress_compiler.lower.tunnel import TunnelLayout
+from egress_compiler.model.cluster import Node
+from egress_compiler.net import FAMILIES, Family, cidrs, contains
+from egress_compiler.numbering import (
+    MARK_MASK,
+    STEER_RULE_PREFERENCE,
+    UNREACHABLE_METRIC,
+    uplink_mark,
+    uplink_table,
+)
+
+MAIN = 0
+"""In place of a further uplink's number."""
+
+
+class UplinkWays:
+    """The further uplinks of each gateway node; workers need none."""
+
+    def __init__(self, layout: TunnelLayout) -> None:
+        self._layout = layout
+
+    def tables(self, node: Node) -> tuple[UplinkTable, ...]:
+        if not self._layout.is_gateway(node.name):
+            return ()
+        return tuple(
+            UplinkTable(
+                interface=uplink.interface,
+                number=number,
+                mark=uplink_mark(number),
+                table=uplink_table(number),
+                cidrs4=tuple(cidrs(4, uplink.cidrs[4])),
+                cidrs6=tuple(cidrs(6, uplink.cidrs[6])),
+            )
+            for number, uplink in enumerate(self._layout.uplink(node.name).further, 1)
+        )
+
+    def number(self, node: Node, family: Family, eip: int) -> int:
+        """Of the further uplink by which ``eip`` leaves, MAIN where that is the main one."""
+        further = enumerate(self._layout.uplink(node.name).further, 1)
+        return next((number for number, uplink in further if contains(uplink.cidrs[family], eip)), MAIN)
+
+    def device(self, node: Node, family: Family, eip: int) -> str:
+        """The one that has ``eip`` while the node is master."""
+        uplink, number = self._layout.uplink(node.name), self.number(node, family, eip)
+        return uplink.further[number - 1].interface if number != MAIN else uplink.interface
+
+    def rules(self, node: Node) -> tuple[SteerRule, ...]:
+        return tuple(
+            SteerRule(family, STEER_RULE_PREFERENCE, way.mark, MARK_MASK, way.table, None, "uplink")
+            for family in FAMILIES
+            for way in self.tables(node)
+            if _subnets(way)[family]
+        )
+
+    def routes(self, node: Node) -> tuple[SteerRoute, ...]:
+        """The uplink's subnets, its next hop, and nothing else: no packet falls through to another device."""
+        further = self._layout.uplink(node.name).further
+        routes: list[SteerRoute] = []
+        for family in FAMILIES:
+            for way in self.tables(node):
+                if not _subnets(way)[family]:
+                    continue
+                table, via = way.table, further[way.number - 1].gateways.get(family)
+                for subnet in _subnets(way)[family]:
+                    routes.append(SteerRoute(family, table, None, way.interface, None, None, False, subnet, "uplink"))
+                if via is not None:
+                    # The node itself needs no address there, so the next hop may be in none of its own subnets.
+                    routes.append(SteerRoute(family, table, via, way.interface, None, None, onlink=True, part="uplink"))
+                routes.append(SteerRoute(family, table, None, None, UNREACHABLE_METRIC, None, part="uplink"))
+        return tuple(routes)
+
+
+def _subnets(way: UplinkTable) -> Mapping[Family, tuple[str, ...]]:
+    return {4: way.cidrs4, 6: way.cidrs6}
