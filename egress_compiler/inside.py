@@ -47,7 +47,10 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
         inside[family] += services[family]
         if info.node_ip:
             inside[family] += [
-                Interval(a.value, a.value) for node in cluster.nodes for a in node.addresses if a.family == family
+                Interval(a.value, a.value)
+                for node in cluster.nodes
+                for a in (*node.addresses, *node.external_addresses)
+                if a.family == family
             ]
     merged = {family: union(inside[family]) for family in FAMILIES}
     if found.errors == errors:

@@ -135,7 +135,7 @@ class _ClusterBuilder:
 
     def _node(self, item: Located) -> None:
         node, origin = item.object, item.origin
-        name, addresses = node.metadata.name, dict[Address, None]()
+        name, addresses, external = node.metadata.name, dict[Address, None](), dict[Address, None]()
         entries = node.status.addresses or ()
         for index, entry in enumerate(entries):
             if entry.type == "InternalIP":
@@ -147,6 +147,7 @@ class _ClusterBuilder:
             elif entry.type == "ExternalIP":
                 outer = self._address(entry.address, origin, "status", "addresses", index, "address")
                 if outer is not None:
+                    external[outer] = None
                     self._external[outer] = f"node {name}"
         if not any(entry.type == "InternalIP" for entry in entries):
             hint = "the tunnel runs between InternalIPs: the node's kubelet has to report one"
@@ -158,7 +159,7 @@ class _ClusterBuilder:
             if node.spec.podCIDRs
             else cidrs([node.spec.podCIDR] if node.spec.podCIDR else [], origin, ("spec", "podCIDR"), self._found)
         )
-        self._nodes.append(Node(name, node.metadata.labels or {}, tuple(addresses), pod_cidrs))
+        self._nodes.append(Node(name, node.metadata.labels or {}, tuple(addresses), pod_cidrs, tuple(external)))
 
     def _pod(self, item: Located) -> None:
         pod, origin = item.object, item.origin

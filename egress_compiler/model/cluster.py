@@ -10,15 +10,24 @@ from egress_compiler.net import FAMILIES, Address, Family, Interval, Intervals
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Kubernetes node; ``addresses`` are its InternalIPs, the first of a family being the one that is used."""
+    """A Kubernetes node; ``addresses`` are its InternalIPs, the first of a family being the one that is used.
+
+    ``external_addresses``, its ExternalIPs, are inside the cluster like the others; nothing else uses them.
+    """
 
     name: str
     labels: Mapping[str, str]
     addresses: tuple[Address, ...]
     pod_cidrs: Mapping[Family, Intervals]
+    external_addresses: tuple[Address, ...] = ()
 
     def address(self, family: Family) -> int | None:
         return next((a.value for a in self.addresses if a.family == family), None)
+
+    @property
+    def underlay_family(self) -> Family:
+        """Of the packets that the node's tunnel sends."""
+        return 4 if self.address(4) is not None else 6
 
 
 @dataclass(frozen=True, slots=True)

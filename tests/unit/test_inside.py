@@ -173,6 +173,17 @@ def test_nodes_are_inside_unless_that_is_turned_off(tmp_path: Path) -> None:
             assert bool(intersect(whole[address.family], (address.interval,))) == wanted
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_external_addresses_of_nodes_are_inside_like_the_others(wanted: bool, tmp_path: Path) -> None:
+    outer = ["198.51.100.9", "2001:db8:9::9"]
+    public = node("10.1.0.0/24")
+    public["status"]["addresses"] += [{"type": "ExternalIP", "address": text} for text in outer]
+    public["status"]["addresses"].append({"type": "Hostname", "address": "n1"})
+    items = [public, service_cidr("10.95.0.0/16")]
+    texts, _ = inside(tmp_path, items, ClusterInfo(node_ip=wanted))
+    assert set(texts) == {"10.1.0.0/24", "10.95.0.0/16", *(outer if wanted else [])}
+
+
 def test_what_is_seen_outside_of_all_cidrs_is_told(tmp_path: Path) -> None:
     pod = cluster_object("Pod", "p", "a", spec={"nodeName": "n1"}, status={"phase": "Running", "podIP": "10.66.0.1"})
     service = cluster_object("Service", "s", "a", spec={"clusterIP": "10.77.0.1", "clusterIPs": ["10.77.0.1"]})
