@@ -46,6 +46,8 @@ UNREACHABLE_METRIC = 4278198272
 
 NFT_TABLE = "egress_gateway"
 TUNNEL_DEVICE = "egress.vxlan"
+TUNNEL_OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
+"""Bytes that VXLAN adds to an inner IP packet: outer IP and UDP, VXLAN, inner Ethernet (RFC 7348)."""
 WORKER_DEVICE = "egress.worker"
 GATEWAY_DEVICE = "egress.gateway"
 """The two ends of the wire between a gateway node's two sides."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from egress_compiler.analyze.addresses import check_addresses
 from egress_compiler.analyze.destinations import Reach, check_destinations
 from egress_compiler.analyze.gateways import check_gateways
+from egress_compiler.analyze.mtu import check_tunnel_mtu
 from egress_compiler.analyze.overlap import check_overlaps
 from egress_compiler.analyze.selection import check_selection
 from egress_compiler.analyze.unknown import check_unknown_pods
@@ -20,6 +21,7 @@ __all__ = ["analyze"]
 def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
     """Every finding goes to ``found``; the time grows linearly with pods, policies and addresses."""
     check_addresses(resolved, settings, uplinks, found)
+    check_tunnel_mtu(resolved, settings, uplinks, found)
     check_gateways(resolved, found)
     check_selection(resolved, found)
     check_unknown_pods(resolved, settings, found)

@@ -50,9 +50,10 @@ def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str
                     continue
                 if _in_tunnel(gateway.gateway, family, item, settings, found):
                     continue
-                if known:
-                    _off_subnet(gateway.gateway, family, item, known, found)
-                _off_uplink(gateway, family, item, settings, uplinks, found)
+                off = bool(known) and _off_subnet(gateway.gateway, family, item, known, found)
+                off = _off_uplink(gateway, family, item, settings, uplinks, found) or off
+                if not off:
+                    _off_some_subnets(gateway, family, item, settings, uplinks, found)
                 _in_cluster(gateway.gateway, family, item, inner[family], found)
     for family in resolved.families:
         _check_tunnel_subnet(resolved, settings, family, blocks[family], found)
@@ -112,11 +113,15 @@ def _uplink_cidrs(
     gateway: ResolvedGateway, family: Family, settings: Settings, uplinks: Mapping[str, Uplink]
 ) -> Intervals:
     """The subnets of the gateway's nodes; empty where those of any node are not known."""
-    of_nodes = [_uplink(node, settings, uplinks) for node in gateway.nodes]
-    if not all(uplink.cidrs[family] for uplink in of_nodes):
-        return ()
-    cidrs = [cidrs for uplink in of_nodes for cidrs in (uplink.cidrs, *(f.cidrs for f in uplink.further))]
-    return union(interval for of_device in cidrs for interval in of_device[family])
+    of_nodes = [_subnets(node, family, settings, uplinks) for node in gateway.nodes]
+    return union(interval for subnets in of_nodes for interval in subnets) if all(of_nodes) else ()
+
+
+def _subnets(node: Node, family: Family, settings: Settings, uplinks: Mapping[str, Uplink]) -> Intervals:
+    """Of all its uplinks; empty where those of the first are not known."""
+    uplink = _uplink(node, settings, uplinks)
+    further = [interval for other in uplink.further for interval in other.cidrs[family]]
+    return union([*uplink.cidrs[family], *further]) if uplink.cidrs[family] else ()
 
 
 def _uplink(node: Node, settings: Settings, uplinks: Mapping[str, Uplink]) -> Uplink:
@@ -132,7 +137,7 @@ def _off_uplink(
     settings: Settings,
     uplinks: Mapping[str, Uplink],
     found: Collector,
-) -> None:
+) -> bool:
     """Where one node has the EIP on a further uplink, each has to, as each may be the one that is active."""
     further = {
         node.name: {f.interface: intersect((item.usable,), f.cidrs[family]) for f in of_node.further}
@@ -154,9 +159,10 @@ def _off_uplink(
             hint="give all nodes of the gateway an uplink in that subnet (egress_uplinks in the inventory, uplinks in "
             "the settings), or select only nodes that have one",
         )
+    return bool(without)
 
 
-def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Intervals, found: Collector) -> None:
+def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Intervals, found: Collector) -> bool:
     off = subtract((item.usable,), known)
     if off:
         subnets = listing([format_interval(family, interval) for interval in known], 5)
@@ -167,6 +173,29 @@ def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Interva
             gateway.document.at(*item.path),
             hint="take addresses of the nodes' subnets; they are what egress_uplink_cidrs and egress_uplinks in the "
             "inventory or uplinkCIDRs and uplinks in the settings say",
+        )
+    return bool(off)
+
+
+def _off_some_subnets(
+    gateway: ResolvedGateway,
+    family: Family,
+    item: PoolItem,
+    settings: Settings,
+    uplinks: Mapping[str, Uplink],
+    found: Collector,
+) -> None:
+    """Nodes whose subnets are not known are believed to be fit."""
+    known = {node.name: _subnets(node, family, settings, uplinks) for node in gateway.nodes}
+    off = {name: subtract((item.usable,), cidrs) for name, cidrs in known.items() if cidrs}
+    unfit = [name for name, intervals in off.items() if intervals]
+    if unfit:
+        found.warning(
+            "eip-off-some-subnets",
+            f"{format_interval(family, off[unfit[0]][0])} in the pool of EgressGateway {gateway.gateway.name} is in no "
+            f"subnet of {listing(unfit)}: while active there, no reply finds its way to it",
+            gateway.gateway.document.at(*item.path),
+            hint="select only nodes of one segment for a gateway, or accept the warning where routers know the EIPs",
         )
 
 

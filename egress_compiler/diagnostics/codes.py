@@ -154,10 +154,15 @@ eip-off-uplink (error): An EIP of a further uplink that not all nodes of the gat
 uplinks (error): Further uplinks that do not fit
     A device twice, subnets that overlap, a next hop in none of them; they are egress_uplinks in the inventory and
     uplinks in the settings.
+eip-off-some-subnets (warning): An EIP in no subnet of some of the gateway's nodes
+    When such a node becomes active, nobody on its segment asks it for the EIP, and what uses the EIP is cut off.
 eip-in-cluster (warning): An EIP in a pod or Service CIDR
     Nobody has it today; the cluster may give it to a pod tomorrow.
 tunnel-subnet (error): A tunnel subnet that is no CIDR of its family, or too small
     It holds an address for every node and every slot.
+tunnel-mtu (warning or error): A tunnel MTU that the uplink cannot carry, or that IPv6 cannot live with
+    VXLAN adds 50 bytes over IPv4 and 70 over IPv6; what is too long then is cut in pieces or lost on the way. A
+    device with less than 1280 bytes has no IPv6 at all, which is the error.
 tunnel-overlap (error): A tunnel subnet that overlaps pods, Services or nodes
     Their traffic would go into the tunnel.
 exhausted (error): No number is left

@@ -16,6 +16,7 @@ from egress_compiler.numbering import (
     STEER_RULE_PREFERENCE,
     TO_GATEWAY_TABLE,
     TUNNEL_DEVICE,
+    TUNNEL_OVERHEAD,
     WIRE_ADDRESSES,
     WIRE_MAC,
     WORKER_DEVICE,
@@ -24,9 +25,6 @@ from egress_compiler.numbering import (
     tunnel_mac,
 )
 from egress_compiler.resolve import Resolved
-
-OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
-"""Bytes that VXLAN adds to an inner IP packet: outer IP and UDP, VXLAN, inner Ethernet (RFC 7348)."""
 
 
 class TunnelLayout:
@@ -54,16 +52,13 @@ class TunnelLayout:
             self._settings.further_uplinks,
         )
 
-    def underlay_family(self, node: Node) -> Family:
-        return 4 if node.address(4) is not None else 6
-
     def underlay(self, node: Node) -> str:
         """The node's own address that its tunnel runs over."""
-        family = self.underlay_family(node)
+        family = node.underlay_family
         return format_address(family, node.address(family) or 0)
 
     def tunnel_mtu(self, node: Node) -> int:
-        return self._settings.tunnel.mtu or self.uplink(node.name).mtu - OVERHEAD[self.underlay_family(node)]
+        return self._settings.tunnel.mtu or self.uplink(node.name).mtu - TUNNEL_OVERHEAD[node.underlay_family]
 
     def _addresses(self, node: str) -> tuple[tuple[Family, str], ...]:
         subnets = self._settings.tunnel.subnets
