@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from egress_compiler.diagnostics import Collector, counted, listing, quoted, similar
@@ -55,7 +55,8 @@ def _objects(document: Document, foreign: list[Document], found: Collector) -> l
         return []
     kind, version = data.get("kind"), data.get("apiVersion")
     if isinstance(kind, str) and kind.endswith("List") and kind not in OWN_KINDS:
-        return _unwrapped(document, data.get("items"), foreign, found)
+        of_items = {"apiVersion": version, "kind": kind.removesuffix("List")} if version and kind != "List" else {}
+        return _unwrapped(document, data.get("items"), of_items, foreign, found)
     if isinstance(version, str) and isinstance(kind, str) and _foreign(version, kind):
         foreign.append(document)
         return []
@@ -68,7 +69,10 @@ def _foreign(version: str, kind: str) -> bool:
     return not similar(group, (API_GROUP,)) and not (kind.lower().startswith("eg") and similar(kind, OWN_KINDS))
 
 
-def _unwrapped(document: Document, items: object, foreign: list[Document], found: Collector) -> list[Document]:
+def _unwrapped(
+    document: Document, items: object, of_items: Mapping[str, object], foreign: list[Document], found: Collector
+) -> list[Document]:
+    """The items; the raw API leaves out of an EgressPolicyList's what ``of_items`` says."""
     if items is None:
         return []
     if not isinstance(items, list):
@@ -77,7 +81,8 @@ def _unwrapped(document: Document, items: object, foreign: list[Document], found
         return []
     objects: list[Document] = []
     for index, item in enumerate(items):
-        objects += _objects(document.part(item, "items", index), foreign, found)
+        whole = {**of_items, **item} if isinstance(item, dict) else item
+        objects += _objects(document.part(whole, "items", index), foreign, found)
     return objects
 
 

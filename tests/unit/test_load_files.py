@@ -168,3 +168,17 @@ def test_a_hundred_megabytes_are_refused_at_once(tmp_path: Path) -> None:
         load([tmp_path / "huge.yaml"], found)
         assert [d.code for d in found.found][:1] == ["too-large"]
     assert time.monotonic() - began < 10
+
+
+def test_the_items_of_a_list_of_policies_need_no_kind_of_their_own(tmp_path: Path) -> None:
+    path, found = tmp_path / "policies.yaml", Collector()
+    api = "egressgateway.spidernet.io/v1beta1"
+    path.write_text(
+        f"{{apiVersion: {api}, kind: EgressPolicyList, items: [{{metadata: {{name: a}}}}, {{kind: EgressGateway}}]}}\n"
+        "---\n{apiVersion: v1, kind: PodList, items: [{metadata: {name: p}}]}\n",
+        encoding="utf-8",
+    )
+    documents = load_documents([path], found)
+    kinds = [(d.data["apiVersion"], d.data["kind"]) for d in documents if isinstance(d.data, dict)]
+    assert kinds == [(api, "EgressPolicy"), (api, "EgressGateway")]
+    assert [diagnostic.code for diagnostic in found.found] == ["foreign-kind"]
