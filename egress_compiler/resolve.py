@@ -129,7 +129,9 @@ class _GatewayChooser:
             found.error(
                 "no-gateway",
                 f"{policy.ref} names no gateway, and there is no default",
-                policy.document.key_at("spec"),
+                policy.document.at("spec", "egressGatewayName")
+                if policy.document.has("spec", "egressGatewayName")
+                else policy.document.key_at("spec"),
                 hint=f"write egressGatewayName ({self._existing()}), {label}or set clusterDefault: true on one "
                 "EgressGateway",
             )
