@@ -14,6 +14,7 @@ from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, No
 from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, format_address, parse_address, union
 from egress_compiler.validate.names import is_label_name, is_subdomain
 
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 FINISHED = frozenset({"Succeeded", "Failed"})
 _Text = tuple[str, Path]
 """Of an address, and where it stands."""
@@ -69,7 +70,9 @@ class _ClusterBuilder:
         elif kind == "Pod":
             self._pod(item)
         elif kind == "Namespace":
-            self._namespaces.append(Namespace(metadata.name, metadata.labels or {}))
+            # The API server sets it on every Namespace; who writes one by hand leaves it out.
+            labels = {NAMESPACE_NAME_LABEL: metadata.name} | (metadata.labels or {})
+            self._namespaces.append(Namespace(metadata.name, labels))
         else:
             self._service(item)
 

@@ -105,6 +105,15 @@ def test_every_address_of_a_service_counts_inside_or_outside(tmp_path: Path) -> 
     }
 
 
+def test_a_namespace_has_the_label_with_its_name(tmp_path: Path) -> None:
+    bare = {"kind": "Namespace", "metadata": {"name": "a"}}
+    labelled = {"kind": "Namespace", "metadata": {"name": "b", "labels": {"team": "x"}}}
+    cluster, found = load([node("n1"), bare, labelled], tmp_path)
+    assert found == []
+    key = "kubernetes.io/metadata.name"
+    assert [dict(namespace.labels) for namespace in cluster.namespaces] == [{key: "a"}, {key: "b", "team": "x"}]
+
+
 def test_an_address_that_two_have_names_both(tmp_path: Path) -> None:
     _, found = load([node("n1"), pod("p"), pod("q")], tmp_path)
     assert [line.partition(": ")[2] for line in found] == [
