@@ -14,8 +14,8 @@ from typing import Literal
 PLAN_VERSION = 1
 
 Role = Literal["gateway", "worker"]
-Part = Literal["slot", "wire", "uplink"]
-"""What rules and routes are for: a slot, a gateway's own pods, a further uplink of a gateway."""
+Part = Literal["slot", "wire", "reply", "uplink"]
+"""What rules and routes are for: a slot, a gateway's own pods, replies by the tunnel, a gateway's further uplink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,16 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class TunnelPeer:
-    """A node at the other end of the tunnel: a permanent neighbour for each address, and two FDB entries."""
+    """A node at the other end of the tunnel: a permanent neighbour for each address, and two FDB entries.
+
+    With ``reply_mark`` replies to its pods go to it by the tunnel.
+    """
 
     node: str
     underlay: str
     mac: str
     addresses: tuple[str, ...]
+    reply_mark: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         service_cidrs=service_cidrs,
         pod_cidrs=pod_cidrs,
         uplink_cidrs=uplink_cidrs,
+        gateway_reply_route=data.get("gatewayReplyRoute", defaults.gateway_reply_route),
         further_uplinks=_further(document, data, uplink_cidrs, found),
         tunnel=TunnelSettings(
             vni=tunnel.get("vni", defaults.tunnel.vni),

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from egress_compiler.ir import LastResort, SourceMaps, UnseenRule
+from egress_compiler.ir import LastResort, Source, SourceMaps, UnseenRule
 from egress_compiler.lower.unknown import OWNER
-from egress_compiler.net import FAMILIES, Family, Intervals, cidrs, parse_span
+from egress_compiler.net import (
+    FAMILIES,
+    Family,
+    Interval,
+    Intervals,
+    cidrs,
+    contains,
+    parse_address,
+    parse_span,
+    union,
+)
 from egress_compiler.numbering import (
     GATEWAY_DEVICE,
     LAST_RESORT_PREFERENCE,
@@ -31,6 +41,7 @@ class SecondLine:
 
     def __init__(self, inside: Mapping[Family, Intervals], families: Sequence[Family]) -> None:
         self._families = families
+        self._intervals = inside
         self._inside = {f: tuple(cidrs(f, inside[f])) if f in families else () for f in FAMILIES}
 
     def of(self, sources: SourceMaps, uplink: str, *, is_gateway: bool) -> LastResort:
@@ -42,10 +53,20 @@ class SecondLine:
             table=LAST_RESORT_TABLE,
             via4=NOBODY[4],
             device4=uplink,
-            inside4=self._inside[4] if 4 in used else (),
-            inside6=self._inside[6] if 6 in used else (),
+            inside4=self._thrown(4, sources.pods4, is_gateway) if 4 in used else (),
+            inside6=self._thrown(6, sources.pods6, is_gateway) if 6 in used else (),
             rules=rules,
         )
+
+    def _thrown(self, family: Family, pods: Sequence[Source], is_gateway: bool) -> tuple[str, ...]:
+        """What is inside; with a gateway's own pods of other addresses (underlay).
+
+        The kernel asks for a pod's way back as if its packet came by the device that it leaves by, the tunnel.
+        """
+        values = [parse_address(pod.source).value for pod in pods] if is_gateway else []
+        inside = self._intervals[family]
+        further = [Interval(value, value) for value in values if not contains(inside, value)]
+        return tuple(cidrs(family, union([*inside, *further]))) if further else self._inside[family]
 
     def _rules(self, sources: SourceMaps, is_gateway: bool) -> Iterator[UnseenRule]:
         for family in self._families:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.ir import SteerRoute, SteerRule, Tunnel, TunnelPeer, Wire
@@ -17,6 +18,7 @@ from egress_compiler.numbering import (
     TO_GATEWAY_TABLE,
     TUNNEL_DEVICE,
     TUNNEL_OVERHEAD,
+    UNREACHABLE_METRIC,
     WIRE_ADDRESSES,
     WIRE_MAC,
     WORKER_DEVICE,
@@ -111,8 +113,35 @@ class TunnelLayout:
         )
 
     def peers(self, node: Node) -> tuple[TunnelPeer, ...]:
-        names = self._nodes if self.is_gateway(node.name) else self.gateways
-        return tuple(self._peers[name] for name in sorted(names) if name != node.name)
+        is_gateway = self.is_gateway(node.name)
+        names = self._nodes if is_gateway else self.gateways
+        peers = tuple(self._peers[name] for name in sorted(names) if name != node.name)
+        if not (is_gateway and self._settings.gateway_reply_route):
+            return peers
+        return tuple(replace(peer, reply_mark=node_mark(self._index[peer.node])) for peer in peers)
+
+    def reply_rules(self, node: Node) -> tuple[SteerRule, ...]:
+        """Of a gateway: replies to pods of other nodes, where they go back by the tunnel."""
+        return tuple(
+            SteerRule(family, STEER_RULE_PREFERENCE, peer.reply_mark, MARK_MASK, self._reply_table(peer), None, "reply")
+            for family in self._families
+            for peer in self.peers(node)
+            if peer.reply_mark is not None
+        )
+
+    def reply_routes(self, node: Node) -> tuple[SteerRoute, ...]:
+        """Each with what refuses the replies while the tunnel is gone: the other way would not reach the pod."""
+        routes: list[SteerRoute] = []
+        for position, family in enumerate(self._families):
+            for peer in self.peers(node):
+                if peer.reply_mark is not None:
+                    table, via = self._reply_table(peer), peer.addresses[position]
+                    routes.append(SteerRoute(family, table, via, TUNNEL_DEVICE, None, None, part="reply"))
+                    routes.append(SteerRoute(family, table, None, None, UNREACHABLE_METRIC, None, part="reply"))
+        return tuple(routes)
+
+    def _reply_table(self, peer: TunnelPeer) -> int:
+        return reply_table(self._index[peer.node])
 
     def _peer(self, name: str) -> TunnelPeer:
         addresses = tuple(address for _, address in self._addresses(name))

@@ -84,6 +84,8 @@ class Settings:
     sync: SyncSettings = field(default_factory=SyncSettings)
     unknown_pods: UnknownPods = field(default_factory=UnknownPods)
     further_uplinks: tuple[FurtherUplink, ...] = ()
+    gateway_reply_route: bool = False
+    """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     document: Document | None = field(default=None, repr=False, compare=False)
 

@@ -147,6 +147,8 @@ class Packet:
     mark: int = 0
     ct_mark: int = 0
     zones: tuple[int, int] = (0, 0)
+    mac: str = ""
+    """Who sent it, on a device with Ethernet."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +345,11 @@ class _Evaluation:
             if words.rest()[:4] != [".", "iif", "oif", "missing"]:
                 raise NftError("unknown: fib saddr")
             return False
+        if key == "ether saddr":
+            if words.take() != "vmap":
+                raise NftError("unknown: ether saddr")
+            known = {element[0]: element[2:] for element in words.take_value()}
+            return (known[packet.mac][0], known[packet.mac][1]) if packet.mac in known else False
         if key == "tcp option":
             words.skip(len(words.rest()))
             return True

@@ -23,6 +23,8 @@ _ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} tabl
 _WIRE_ROUTE = re.compile(rf"^route add default via \S+ dev {WORKER_END} table (\d+) onlink ", re.MULTILINE)
 _WIRE_BACK = re.compile(rf"^route add default via \S+ dev {GATEWAY_END} table (\d+) onlink ", re.MULTILINE)
 _UPLINK_ROUTE = re.compile(r"^route add default via \S+ dev (vlan\d+) table (\d+) onlink ", re.MULTILINE)
+_DEVICE = re.compile(rf"^link add {re.escape(TUNNEL)} address (\S+) ", re.MULTILINE)
+_ADDRESS = re.compile(rf"^address add (\S+)/\d+ dev {re.escape(TUNNEL)}$", re.MULTILINE)
 _UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
@@ -68,6 +70,23 @@ class NodeFiles:
 
     def instance_with(self, address: str) -> str | None:
         return next((name for name in self.instances if address in self.addresses(name)), None)
+
+    @cached_property
+    def mac(self) -> str:
+        """Of its tunnel device."""
+        (mac,) = _DEVICE.findall(self._files["vxlan.batch"])
+        return str(mac)
+
+    @cached_property
+    def tunnel_addresses(self) -> Mapping[int, str]:
+        """By IP version."""
+        found = [ip_address(text) for text in _ADDRESS.findall(self._files["vxlan.batch"])]
+        return {address.version: str(address) for address in found}
+
+    @cached_property
+    def sends_replies_back(self) -> bool:
+        """By the tunnel, to the pod's node."""
+        return "\tchain reply." in self._files["nftables.nft"]
 
     def way(self, packet: Packet, mastered: str | None) -> str | None:
         """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table.
@@ -125,7 +144,8 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
     assert sent.source == packet.source, "the source changed before the tunnel"
     assert sent.mark & 0x3FFF == 0, "the encapsulated packet would be routed into the tunnel again"
     # Another node's conntrack knows nothing of it, and what comes over a veth is looked up anew.
-    arrived = replace(packet, iif=GATEWAY_END if way == WIRE else TUNNEL, oif="", mark=0, ct_mark=0, zones=(0, 0))
+    iif = GATEWAY_END if way == WIRE else TUNNEL
+    arrived = replace(packet, iif=iif, oif="", mark=0, ct_mark=0, zones=(0, 0), mac=nodes[start].mac)
     result = nodes[master].ruleset.run("prerouting", arrived)
     device = nodes[master].way(result.packet, None) or UPLINK
     assert device == UPLINK or device.startswith("vlan"), "the packet would go back into the tunnel"
@@ -135,16 +155,30 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
         own = nodes[master].instance_with(left) is None
         right = UPLINK if own else owned.get(left)
         assert right == device, f"{left} of {instance} leaves {master} by {device}, and is on {right}"
-        _check_reply(nodes[master], result.packet, ip_address(left), device, over_wire=way == WIRE)
+        back = _way_back(nodes[master], result.packet, ip_address(left), device)
+        by_tunnel = nodes[start].tunnel_addresses[packet.version] if nodes[master].sends_replies_back else None
+        assert back == (WIRE if way == WIRE else by_tunnel), "the answer takes another way back"
+        if back == by_tunnel and back is not None:
+            _check_arrival(nodes[start], packet)
     return left
 
 
-def _check_reply(node: NodeFiles, sent: Packet, left_with: IP, device: str, *, over_wire: bool) -> None:
-    """The answer finds the connection, and a gateway's own pod gets it back over the wire."""
+def _way_back(node: NodeFiles, sent: Packet, left_with: IP, device: str) -> str | None:
+    """The answer finds the connection, and goes that way."""
     answer = replace(sent, source=sent.destination, destination=int(left_with), iif=device, mark=0, zones=(0, 0))
     got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply")).packet
     assert got.zones[0] == sent.zones[1], "the answer looks for its connection in another zone"
-    assert (node.way(got, None) == WIRE) == over_wire, "the answer takes another way back"
+    return node.way(got, None)
+
+
+def _check_arrival(node: NodeFiles, sent: Packet) -> None:
+    """An answer that comes by the tunnel finds the pod's connection, and the pod."""
+    answer = replace(sent, source=sent.destination, destination=sent.source, iif=TUNNEL, mark=0, zones=(0, 0))
+    got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply"))
+    assert got.verdict == "accept"
+    assert got.packet.zones[0] == 0, "the answer looks for its connection in another zone"
+    assert node.way(got.packet, None) is None
+    assert node.ruleset.run("forward", replace(got.packet, oif="veth0")).verdict == "accept"
 
 
 def _route_out(node: NodeFiles, packet: Packet, oif: str) -> Packet | None:

@@ -300,6 +300,7 @@ _VLAN30: Json = {
     "ipv4Gateway": "10.0.0.225",
     "ipv6Gateway": "fd00::5f",
 }
+_REPLY_ROUTES = st.sampled_from([{}, {}, {"gatewayReplyRoute": True}])
 _FURTHER_UPLINKS = st.sampled_from([{}, {}, {"uplinks": [_VLAN20]}, {"uplinks": [_VLAN30, _VLAN20]}])
 """Some of the pools' addresses leave by another device."""
 
@@ -423,7 +424,7 @@ def _egress_ip(draw: st.DrawFn, gateway: Json) -> Json:
 @st.composite
 def scenarios(draw: st.DrawFn, max_policies: int = 6, max_pods: int = 8) -> Scenario:
     objects, settings, mode, families = draw(clusters(max_pods))
-    settings |= draw(_FURTHER_UPLINKS)
+    settings |= draw(_FURTHER_UPLINKS) | draw(_REPLY_ROUTES)
     count = draw(st.integers(1, 3))
     default = draw(st.integers(0, count))
     made = [draw(gateways(number, families, default=number == default)) for number in range(count)]

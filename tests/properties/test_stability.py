@@ -273,7 +273,7 @@ class _Difference:
                 # The numbers of the virtual routers: one a slot.
                 assert "VRRP" in line or line.startswith(("ip protocol vrrp ", "ip6 nexthdr vrrp ")), line
             elif "@governed_" in line or "Looked at" in line:
-                assert name == "prerouting", f"{name}: {line}"
+                assert name in ("prerouting", "zones"), f"{name}: {line}"
             else:
                 assert name in ("prerouting", "adopt", "icmp_errors"), f"{name}: {line}"
                 number = line.removesuffix(",").rpartition(".")[2]

@@ -158,6 +158,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
     tunnel = data["tunnel"]
     ways = {("slot", number): text for number, text in slots.items()}
     ways["wire", None] = "the wire of the gateway's own pods"
+    ways["reply", None] = "replies to pods of another node"
     ways["uplink", None] = "a further uplink"
     return Plan(
         node=str(data["node"]),

@@ -66,6 +66,6 @@ def test_a_table_is_read_again_only_after_a_transaction(
     monkeypatch.setattr(kernel, "generation", lambda: next(told))
     monkeypatch.setattr(kernel, "_read_table", lambda: listings.append([{"n": len(listings)}]) or listings[-1])
     monkeypatch.setattr(kernel._LastTable, "generation", None)
-    found = [kernel.Kernel().table() for _ in range(3)]
+    found = [kernel.Kernel().table() for dummy in range(3)]
     assert len(listings) == reads
     assert found[-1] == listings[-1]
