@@ -24,7 +24,7 @@ _WIRE_ROUTE = re.compile(rf"^route add default via \S+ dev {WORKER_END} table (\
 _WIRE_BACK = re.compile(rf"^route add default via \S+ dev {GATEWAY_END} table (\d+) onlink ", re.MULTILINE)
 _UPLINK_ROUTE = re.compile(r"^route add default via \S+ dev (vlan\d+) table (\d+) onlink ", re.MULTILINE)
 _DEVICE = re.compile(rf"^link add {re.escape(TUNNEL)} address (\S+) ", re.MULTILINE)
-_ADDRESS = re.compile(rf"^address add (\S+)/\d+ dev {re.escape(TUNNEL)}$", re.MULTILINE)
+_ADDRESS = re.compile(rf"^address add (\S+)/\d+ dev {re.escape(TUNNEL)}\b", re.MULTILINE)
 _UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
@@ -87,6 +87,12 @@ class NodeFiles:
     def sends_replies_back(self) -> bool:
         """By the tunnel, to the pod's node."""
         return "\tchain reply." in self._files["nftables.nft"]
+
+    def knows(self, source: int, version: int) -> bool:
+        """Whether the address is inside the cluster, or that of a governed pod of this node; else it is no pod's."""
+        lookups = self.ruleset.lookups
+        names = (f"inside{version}", f"governed_pods{version}")
+        return any(name in lookups and lookups[name].find(source) is not None for name in names)
 
     def way(self, packet: Packet, mastered: str | None) -> str | None:
         """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table.
@@ -158,7 +164,7 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
         back = _way_back(nodes[master], result.packet, ip_address(left), device)
         by_tunnel = nodes[start].tunnel_addresses[packet.version] if nodes[master].sends_replies_back else None
         assert back == (WIRE if way == WIRE else by_tunnel), "the answer takes another way back"
-        if back == by_tunnel and back is not None:
+        if back == by_tunnel and back is not None and nodes[start].knows(packet.source, packet.version):
             _check_arrival(nodes[start], packet)
     return left
 

@@ -37,7 +37,8 @@ def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
     questions = list(_questions(Ruleset(files["nftables.nft"]), random.Random(len(files["nftables.nft"]))))
     script = [
         f"ip link add {plan.interface} type veth peer name peer && ip link set {plan.interface} up",
-        f"ip address add {plan.tunnel.underlay}/{64 if ':' in plan.tunnel.underlay else 24} dev {plan.interface}",
+        # No IPv6 subnet, for further uplinks of these clusters lie in it: a next hop must not be on another device.
+        f"ip address add {plan.tunnel.underlay}/{128 if ':' in plan.tunnel.underlay else 24} dev {plan.interface}",
         *(
             f"ip link add {name} type veth peer name peer.{number} && ip link set {name} up"
             for number, name in enumerate(uplink.interface for uplink in plan.uplinks)
