@@ -164,7 +164,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         node=str(data["node"]),
         role=_role(data["role"]),
         interface=_matching(_DEVICE, data["interface"]),
-        uplinks=tuple(_matching(_DEVICE, uplink["interface"]) for uplink in data["uplinks"]),
+        uplinks=tuple(_matching(_DEVICE, uplink["interface"]) for uplink in data.get("uplinks", ())),
         tunnel=Tunnel(
             device=_matching(_DEVICE, tunnel["device"]),
             vni=int(tunnel["vni"]),
@@ -186,11 +186,11 @@ def _plan(data: Mapping[str, Any]) -> Plan:
                 int(r["mark"]),
                 int(r["mask"]),
                 int(r["table"]),
-                ways[r["part"], r["slot"]],
+                ways[_part(r), r["slot"]],
             )
             for r in data["rules"]
         ),
-        routes=tuple(_route(r, ways[r["part"], r["slot"]]) for r in data["routes"]),
+        routes=tuple(_route(r, ways[_part(r), r["slot"]]) for r in data["routes"]),
         last_resort=_last_resort(data["last_resort"]),
         floating=tuple(
             FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
@@ -207,6 +207,11 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         shares_slots=any(instance["peers"] for instance in data["vrrp"]),
         sync_port=int(data["sync"]["port"]) if data["sync"] else None,
     )
+
+
+def _part(data: Mapping[str, Any]) -> str:
+    """What a rule or route is for; the plan that a node still has may be of a compiler that did not say so."""
+    return str(data.get("part", "wire" if data["slot"] is None else "slot"))
 
 
 def _origins(data: Mapping[str, Any], slots: Mapping[int, str]) -> dict[str, str]:
@@ -239,7 +244,7 @@ def _route(route: Mapping[str, Any], origin: str) -> Route:
         None if metric is None else int(metric),
         origin,
         bool(route["onlink"]),
-        "default" if route["destination"] is None else _address(route["destination"]),
+        _address(route["destination"]) if route.get("destination") else "default",
     )
 
 
