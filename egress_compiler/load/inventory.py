@@ -109,10 +109,10 @@ def _uplink(
             message = f"{FURTHER_VARIABLE} of host {quoted(host)}: {entry}{problem.message}"
             where = _place(_at(given, problem.path), top) or _place(given, top) or _only_place(FURTHER_VARIABLE, top)
             found.error("uplinks", message, where, hint=problem.hint)
-    if reason := clash(str(interface), cidrs, further):
+    if misfit := clash(str(interface), cidrs, further):
         where = _place(variables.get(FURTHER_VARIABLE), top) or _place(variables.get(INTERFACE_VARIABLE), top)
         hint = f"set {INTERFACE_VARIABLE}, {CIDRS_VARIABLE} or {FURTHER_VARIABLE} of the host"
-        found.error("uplinks", f"of host {quoted(host)}: {reason}", where, hint=hint)
+        found.error("uplinks", f"of host {quoted(host)}: {misfit.message}", where, hint=hint)
     return str(name), Uplink(str(interface), int(str(mtu)), cidrs, further)
 
 

@@ -107,8 +107,11 @@ def _further(
     further, problems = parse_further(data["uplinks"])
     for problem in problems:
         found.error("uplinks", problem.message, document.at("uplinks", *problem.path), hint=problem.hint)
-    if reason := clash(data.get("interface", Settings().interface), uplink_cidrs, further):
-        found.error("uplinks", reason, document.at("uplinks"), hint="uplinks lists what a node has besides interface")
+    if misfit := clash(data.get("interface", Settings().interface), uplink_cidrs, further):
+        given = [item.get("interface") if isinstance(item, dict) else None for item in data["uplinks"]]
+        index = given.index(misfit.interface)
+        place = document.at("uplinks", index, "interface")
+        found.error("uplinks", misfit.message, place, hint="uplinks lists what a node has besides interface")
     return further
 
 

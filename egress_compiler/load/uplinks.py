@@ -65,14 +65,22 @@ def parse_further(value: object) -> tuple[tuple[FurtherUplink, ...], tuple[Probl
     return tuple(sorted(found, key=lambda uplink: uplink.interface)), tuple(problems)
 
 
-def clash(interface: str, cidrs: Mapping[Family, Intervals], further: Sequence[FurtherUplink]) -> str:
-    """Why the further uplinks do not fit beside the main one; empty where they do."""
+class Clash(NamedTuple):
+    """The further uplink that does not fit beside the main one, and why."""
+
+    interface: str
+    message: str
+
+
+def clash(interface: str, cidrs: Mapping[Family, Intervals], further: Sequence[FurtherUplink]) -> Clash | None:
+    """The first that does not fit; None where all do."""
     for uplink in further:
         if uplink.interface == interface:
-            return f"{interface} is the node's main uplink, and a further one is another device"
+            return Clash(interface, f"{interface} is the node's main uplink, and a further one is another device")
         if shared := _shared(uplink.cidrs, cidrs):
-            return f"{shared} of {uplink.interface} is in a subnet of the main uplink {interface}, too"
-    return ""
+            message = f"{shared} of {uplink.interface} is in a subnet of the main uplink {interface}, too"
+            return Clash(uplink.interface, message)
+    return None
 
 
 def _uplink(item: object, path: Path) -> FurtherUplink:

@@ -177,6 +177,7 @@ DRIFTS = (
         ("keepalived",),
     ),
     Drift("stray file", "worker1", "touch /etc/egress-gateway/stray", ("file /etc/egress-gateway/stray",)),
+    Drift("plan damaged", "gw1", "echo '{' >/etc/egress-gateway/plan.json", ("file /etc/egress-gateway/plan.json",)),
     Drift("plan lost", "gw1", "rm /etc/egress-gateway/plan.json", ("file /etc/egress-gateway/plan.json",)),
     Drift(
         "keepalived killed",

@@ -144,7 +144,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.accepts import locked
-from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed, unpack
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.clashes import clashes
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
@@ -175,8 +175,7 @@ def main() -> None:
     task.forgo_cycle_collection()
     paths = Paths()
     try:
-        before = installed(paths)
-        wanted = unpack(module.params["payload"]) if module.params["payload"] else before
+        before, wanted = _bundles(paths, module.params["payload"])
         if wanted is None:
             raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
         found = drift(settled_differences(paths, task.service(module), wanted, before))
@@ -193,6 +192,18 @@ def main() -> None:
         task.fail(module, msg=_story(found, wrong), **state)
     else:
         task.succeed(module, changed=False, **state)
+
+
+def _bundles(paths: Paths, payload: str | None) -> tuple[NodeBundle | None, NodeBundle | None]:
+    """What the node holds, and what is wanted: the same without a payload. With one, a damaged plan is drift."""
+    if not payload:
+        found = installed(paths)
+        return found, found
+    wanted = unpack(payload)
+    try:
+        return installed(paths), wanted
+    except NodeError:
+        return None, wanted
 
 
 def _story(found: list[dict[str, Any]], wrong: list[dict[str, Any]]) -> str:
