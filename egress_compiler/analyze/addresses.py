@@ -9,7 +9,7 @@ from typing import NamedTuple
 from egress_compiler.diagnostics import Collector, counted, listing, quoted
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.policy import Gateway
-from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -65,7 +65,7 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
     owners = {
         parse_address(hop): f"the next hop of {further.interface}"
         for node in cluster.nodes
-        for further in _uplink(node, settings, uplinks).further
+        for further in uplink_of(node.name, settings, uplinks).further
         for hop in further.gateways.values()
     }
     owners |= {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
@@ -119,15 +119,9 @@ def _uplink_cidrs(
 
 def _subnets(node: Node, family: Family, settings: Settings, uplinks: Mapping[str, Uplink]) -> Intervals:
     """Of all its uplinks; empty where those of the first are not known."""
-    uplink = _uplink(node, settings, uplinks)
+    uplink = uplink_of(node.name, settings, uplinks)
     further = [interval for other in uplink.further for interval in other.cidrs[family]]
     return union([*uplink.cidrs[family], *further]) if uplink.cidrs[family] else ()
-
-
-def _uplink(node: Node, settings: Settings, uplinks: Mapping[str, Uplink]) -> Uplink:
-    return uplinks.get(node.name) or Uplink(
-        settings.interface, settings.uplink_mtu, settings.uplink_cidrs, settings.further_uplinks
-    )
 
 
 def _off_uplink(
@@ -142,7 +136,7 @@ def _off_uplink(
     further = {
         node.name: {f.interface: intersect((item.usable,), f.cidrs[family]) for f in of_node.further}
         for node in gateway.nodes
-        for of_node in (_uplink(node, settings, uplinks),)
+        for of_node in (uplink_of(node.name, settings, uplinks),)
     }
     there = {name: union(i for hits in by_device.values() for i in hits) for name, by_device in further.items()}
     everywhere = union(interval for hits in there.values() for interval in hits)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.cluster import Node
-from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.numbering import TUNNEL_OVERHEAD
 from egress_compiler.resolve import Resolved
 
@@ -18,8 +18,7 @@ def check_tunnel_mtu(resolved: Resolved, settings: Settings, uplinks: Mapping[st
     """A warning where tunnel packets do not fit the uplink, an error where the tunnel can have no IPv6 address."""
 
     def room(node: Node) -> int:
-        uplink = uplinks[node.name].mtu if node.name in uplinks else settings.uplink_mtu
-        return uplink - TUNNEL_OVERHEAD[node.underlay_family]
+        return uplink_of(node.name, settings, uplinks).mtu - TUNNEL_OVERHEAD[node.underlay_family]
 
     least = min((room(node) for node in resolved.cluster.nodes), default=0)
     narrow = [node.name for node in resolved.cluster.nodes if room(node) == least]
@@ -37,11 +36,6 @@ def check_tunnel_mtu(resolved: Resolved, settings: Settings, uplinks: Mapping[st
         found.error(
             "tunnel-mtu",
             f"{who} has room for tunnel packets of {least} bytes, and IPv6 needs {LEAST_FOR_IPV6}",
-            document.key_at("uplinkMTU") if document is not None and _says_mtu(settings) else None,
+            document.key_at("uplinkMTU") if document is not None and document.has("uplinkMTU") else None,
             hint=f"raise the uplink's MTU, which {given}, to {LEAST_FOR_IPV6 + max(TUNNEL_OVERHEAD.values())} or more",
         )
-
-
-def _says_mtu(settings: Settings) -> bool:
-    document = settings.document
-    return document is not None and isinstance(document.data, dict) and "uplinkMTU" in document.data

@@ -8,7 +8,7 @@ from dataclasses import replace
 from egress_compiler.allocate import Allocation
 from egress_compiler.ir import SteerRoute, SteerRule, Tunnel, TunnelPeer, Wire
 from egress_compiler.model.cluster import Node
-from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import Family, format_address
 from egress_compiler.numbering import (
     GATEWAY_DEVICE,
@@ -47,12 +47,7 @@ class TunnelLayout:
         return node in self.gateways
 
     def uplink(self, node: str) -> Uplink:
-        return self._uplinks.get(node) or Uplink(
-            self._settings.interface,
-            self._settings.uplink_mtu,
-            self._settings.uplink_cidrs,
-            self._settings.further_uplinks,
-        )
+        return uplink_of(node, self._settings, self._uplinks)
 
     def underlay(self, node: Node) -> str:
         """The node's own address that its tunnel runs over."""

@@ -101,3 +101,10 @@ class Uplink:
     mtu: int
     cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     further: tuple[FurtherUplink, ...] = ()
+
+
+def uplink_of(node: str, settings: Settings, uplinks: Mapping[str, Uplink]) -> Uplink:
+    """What the inventory says of the node, else what the settings say of all."""
+    return uplinks.get(node) or Uplink(
+        settings.interface, settings.uplink_mtu, settings.uplink_cidrs, settings.further_uplinks
+    )
