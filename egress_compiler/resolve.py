@@ -183,17 +183,16 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
             related=(Related("the gateway", gateway.document.at("metadata", "name")),),
         )
         return {4: None, 6: None}
-    outside = [f for f in FAMILIES if (value := eip[f]) is not None and not contains(gateway.pool[f], value)]
-    for family in outside:
-        value = eip[family]
-        if value is not None:
-            found.error(
-                "not-in-pool",
-                f"{format_address(family, value)} is not in the IPv{family} pool of EgressGateway {gateway.name}",
-                policy.document.at("spec", "egressIP", f"ipv{family}"),
-                hint=pool_hint(family, gateway.pool[family]),
-                related=(Related("the pool", gateway.document.key_at("spec", "ippools", f"ipv{family}")),),
-            )
+    wanted = ((family, value) for family in FAMILIES if (value := eip[family]) is not None)
+    outside = [(family, value) for family, value in wanted if not contains(gateway.pool[family], value)]
+    for family, value in outside:
+        found.error(
+            "not-in-pool",
+            f"{format_address(family, value)} is not in the IPv{family} pool of EgressGateway {gateway.name}",
+            policy.document.at("spec", "egressIP", f"ipv{family}"),
+            hint=pool_hint(family, gateway.pool[family]),
+            related=(Related("the pool", gateway.document.key_at("spec", "ippools", f"ipv{family}")),),
+        )
     if outside:
         return {4: None, 6: None}
     if len(gateway.families) == 2:

@@ -13,9 +13,8 @@ def check_unknown_pods(resolved: Resolved, settings: Settings, found: Collector)
     for position, name in enumerate(settings.unknown_pods.named):
         place = settings.document.at("unknownPods", "blockedNodes", position) if settings.document else None
         if name not in nodes:
-            guess = nearest(name, nodes)
-            hint = f"did you mean {quoted(guess)}?" if guess else ""
-            found.error("blocked-node", f"there is no node {quoted(name)} in the cluster files", place, hint=hint)
+            message = f"there is no node {quoted(name)} in the cluster files"
+            found.error("blocked-node", message, place, hint=nearest(name, nodes))
         elif not any(nodes[name].pod_cidrs.values()):
             hint = "name the CIDRs that its pods have their addresses from under unknownPods.blockedCIDRs"
             found.error(
