@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
-import io
-import zipfile
 import zlib
 from collections.abc import Sequence
 
@@ -17,27 +14,10 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import insta
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.files import write_bytes
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.program import program
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource, settle
 
-_PACKAGE = "ansible_collections.egress.gateway.plugins.module_utils"
-_MAIN = "from %s.accepts_boot import main\n\nmain()\n" % _PACKAGE
-_MODULES = (
-    "accepts",
-    "accepts_boot",
-    "bundle",
-    "command",
-    "files",
-    "generation",
-    "iptables",
-    "kernel",
-    "lock",
-    "nft_chains",
-    "node",
-    "openings",
-    "plan",
-    "resource",
-)
-"""This module and all that it imports, of ours."""
+_ENTRY = "accepts_boot"
 
 
 class Program(Resource):
@@ -48,7 +28,7 @@ class Program(Resource):
         self._wanted = wanted
 
     def desired(self) -> Items:
-        return {self._key(): Item(_state(program()), "restore at boot")} if self._wanted else {}
+        return {self._key(): Item(_state(program(_ENTRY)), "restore at boot")} if self._wanted else {}
 
     def actual(self) -> Items:
         return {self._key(): Item(_state(self._path.read_bytes()))} if self._path.is_file() else {}
@@ -57,7 +37,7 @@ class Program(Resource):
         try:
             if self._wanted:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_bytes(self._path, program(), 0o644)
+                write_bytes(self._path, program(_ENTRY), 0o644)
             else:
                 self._path.unlink()
                 if not any(self._path.parent.iterdir()):
@@ -68,22 +48,6 @@ class Program(Resource):
 
     def _key(self) -> str:
         return "program %s" % self._path
-
-
-def program() -> bytes:
-    """One file that Python can run, the same bytes whenever this collection makes it."""
-    files = {"__main__.py": _MAIN}
-    levels = _PACKAGE.split(".")
-    files.update({"/".join([*levels[:depth], "__init__.py"]): "" for depth in range(1, len(levels) + 1)})
-    for name in _MODULES:
-        whole = "%s.%s" % (_PACKAGE, name)
-        spec = importlib.import_module(whole).__spec__
-        files[whole.replace(".", "/") + ".py"] = spec.loader.get_source(whole)  # type: ignore[union-attr]
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        for name, text in sorted(files.items()):
-            file.writestr(zipfile.ZipInfo(name), text)
-    return archive.getvalue()
 
 
 def _state(content: bytes) -> str:

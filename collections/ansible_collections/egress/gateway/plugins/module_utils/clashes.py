@@ -113,7 +113,7 @@ def _concerns(rule: Mapping[str, Any], sources: Sequence[str], uplink: str) -> b
     if rule.get("src", "all") == "all":
         return True
     from_ = ipaddress.ip_network("%s/%s" % (rule["src"], rule["srclen"]) if "srclen" in rule else rule["src"])
-    return any(from_.overlaps(ipaddress.ip_network(source)) for source in sources)  # type: ignore[arg-type]
+    return any(from_.overlaps(ipaddress.ip_network(source)) for source in sources)  # type: ignore[arg-type]  # both of one family
 
 
 def _takes_mark(rule: Mapping[str, Any], ours: Rule) -> bool:

@@ -11,7 +11,6 @@ process in a session of its own. A reboot ends the waiting; the restore unit the
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import secrets
@@ -19,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,12 +26,11 @@ from ansible_collections.egress.gateway.plugins.module_utils import processes
 from ansible_collections.egress.gateway.plugins.module_utils.command import SEARCH_PATH, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.files import write, write_bytes
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.program import program
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
 TIMER = "egress-gateway-rollback"
 _OBJECT = "unconfirmed apply"
-_PACKAGE = "ansible_collections.egress.gateway.plugins.module_utils"
-_MAIN = "from %s.rollback import main\n\nmain()\n" % _PACKAGE
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -88,7 +85,7 @@ def read(paths: Paths) -> Pending | None:
 def arm(paths: Paths, service: bool, files: Mapping[str, str] | None, seconds: float) -> None:
     """With the lock held: from here on the node goes back to ``files`` after so many seconds, whatever happens."""
     paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_bytes(paths.rollback, _program(), 0o644)
+    write_bytes(paths.rollback, program("rollback"), 0o644)
     write(paths.boot, "exec %s %s --boot\n" % (sys.executable or "/usr/bin/python3", paths.rollback), 0o644)
     _save(paths, Pending(secrets.token_hex(8), _boot(), _now() + seconds, service, files))
     start(paths, service, seconds)
@@ -141,21 +138,6 @@ def start(paths: Paths, service: bool, seconds: float) -> None:
 
 def _save(paths: Paths, pending: Pending) -> None:
     write(paths.pending, json.dumps(asdict(pending), sort_keys=True) + "\n", 0o600)
-
-
-def _program() -> bytes:
-    """This very code as one file that Python can run: Ansible's copy of it is gone when the task ends."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("__main__.py", _MAIN)
-        levels = _PACKAGE.split(".")
-        for depth in range(1, len(levels) + 1):
-            file.writestr("/".join([*levels[:depth], "__init__.py"]), "")
-        for name, module in sorted(sys.modules.items()):
-            if name.startswith(_PACKAGE + ".") and module.__spec__ is not None:
-                loader = module.__spec__.loader
-                file.writestr(name.replace(".", "/") + ".py", loader.get_source(name))  # type: ignore[union-attr]  # the module was imported
-    return archive.getvalue()
 
 
 def _now() -> float:
