@@ -108,35 +108,38 @@ class TunnelLayout:
         )
 
     def peers(self, node: Node) -> tuple[TunnelPeer, ...]:
-        is_gateway = self.is_gateway(node.name)
-        names = self._nodes if is_gateway else self.gateways
+        names = self._nodes if self.is_gateway(node.name) else self.gateways
         peers = tuple(self._peers[name] for name in sorted(names) if name != node.name)
-        if not (is_gateway and self._settings.gateway_reply_route):
+        if not self._sends_replies_back(node):
             return peers
         return tuple(replace(peer, reply_mark=node_mark(self._index[peer.node])) for peer in peers)
 
+    def _sends_replies_back(self, node: Node) -> bool:
+        return self._settings.gateway_reply_route and self.is_gateway(node.name)
+
     def reply_rules(self, node: Node) -> tuple[SteerRule, ...]:
         """Of a gateway: replies to pods of other nodes, where they go back by the tunnel."""
+        if not self._sends_replies_back(node):
+            return ()
+        indices = [self._index[peer.node] for peer in self.peers(node)]
         return tuple(
-            SteerRule(family, STEER_RULE_PREFERENCE, peer.reply_mark, MARK_MASK, self._reply_table(peer), None, "reply")
+            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None, "reply")
             for family in self._families
-            for peer in self.peers(node)
-            if peer.reply_mark is not None
+            for index in indices
         )
 
     def reply_routes(self, node: Node) -> tuple[SteerRoute, ...]:
         """Each with what refuses the replies while the tunnel is gone: the other way would not reach the pod."""
+        if not self._sends_replies_back(node):
+            return ()
+        peers = self.peers(node)
         routes: list[SteerRoute] = []
         for position, family in enumerate(self._families):
-            for peer in self.peers(node):
-                if peer.reply_mark is not None:
-                    table, via = self._reply_table(peer), peer.addresses[position]
-                    routes.append(SteerRoute(family, table, via, TUNNEL_DEVICE, None, None, part="reply"))
-                    routes.append(SteerRoute(family, table, None, None, UNREACHABLE_METRIC, None, part="reply"))
+            for peer in peers:
+                table, via = reply_table(self._index[peer.node]), peer.addresses[position]
+                routes.append(SteerRoute(family, table, via, TUNNEL_DEVICE, None, None, part="reply"))
+                routes.append(SteerRoute(family, table, None, None, UNREACHABLE_METRIC, None, part="reply"))
         return tuple(routes)
-
-    def _reply_table(self, peer: TunnelPeer) -> int:
-        return reply_table(self._index[peer.node])
 
     def _peer(self, name: str) -> TunnelPeer:
         addresses = tuple(address for _, address in self._addresses(name))
