@@ -14,6 +14,7 @@ import pytest
 
 from egress_compiler import bundle
 from egress_compiler.lab import Lab, NodeState, build_topology, down, up
+from egress_compiler.lab.example import example_inputs
 from egress_compiler.pipeline import Inputs, compile_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,12 @@ def compiled(
 
 def node_files(directory: Path, node: str) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted((directory / "nodes" / node).iterdir())}
+
+
+def files_of(example: Path, directory: Path, node: str) -> dict[str, str]:
+    """A node's files of an example, compiled into a directory that does not exist yet."""
+    bundle.write_files(compile_bundle(example_inputs(example)), directory)
+    return node_files(directory, node)
 
 
 def objects(changes: list[dict[str, Any]]) -> list[str]:

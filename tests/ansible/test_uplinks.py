@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from egress_compiler import bundle
 from egress_compiler.lab import Lab, down
-from egress_compiler.lab.example import example_inputs, up_example
-from egress_compiler.pipeline import compile_bundle
-from tests.ansible.conftest import Node, node_files, objects
+from egress_compiler.lab.example import up_example
+from tests.ansible.conftest import Node, files_of, objects
 from tests.lab.uplinks import DEVICE, write_example
 
 pytestmark = pytest.mark.lab
@@ -25,9 +23,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(example: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("vlan-bundle") / "bundle"
-    bundle.write_files(compile_bundle(example_inputs(example)), out)
-    return node_files(out, "gw1")
+    return files_of(example, tmp_path_factory.mktemp("vlan-bundle") / "bundle", "gw1")
 
 
 @pytest.fixture(scope="module")
