@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from egress_compiler.ir import Sysctl, UplinkTable
 from egress_compiler.net import Family
@@ -63,38 +63,25 @@ def node_sysctls(
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
     if is_gateway:
-        wanted += [
-            Sysctl(
-                f"net/ipv{family}/neigh/{device}/retrans_time_ms",
-                str(RETRANS_MS),
-                "a new master finds its next hop, even if the first answer is lost",
-            )
-            for family in families
-            for device in (uplink, *(way.interface for way in further))
-        ]
-        wanted += [
-            Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
-            for device in (GATEWAY_DEVICE, WORKER_DEVICE)
-        ]
-        wanted.append(
-            Sysctl(
-                f"net/ipv4/conf/{GATEWAY_DEVICE}/accept_local",
-                "1",
-                "what the node says of packets to its own pods leaves by its gateway side",
-            )
-        )
-        wanted.append(
-            Sysctl(
-                "net/netfilter/nf_conntrack_tcp_be_liberal",
-                "1",
-                "who becomes master again has outdated windows of the connections that it had before",
-            )
-        )
-        wanted.append(
-            Sysctl(
-                "net/netfilter/nf_conntrack_tcp_loose",
-                "1",
-                "a new master picks up open connections in mid-stream",
-            )
-        )
+        wanted += _gateway_sysctls(families, (uplink, *(way.interface for way in further)))
     return tuple(sorted(wanted, key=lambda sysctl: sysctl.key))
+
+
+def _gateway_sysctls(families: Sequence[Family], uplinks: Sequence[str]) -> Iterator[Sysctl]:
+    for family in families:
+        for device in uplinks:
+            reason = "a new master finds its next hop, even if the first answer is lost"
+            yield Sysctl(f"net/ipv{family}/neigh/{device}/retrans_time_ms", str(RETRANS_MS), reason)
+    for device in (GATEWAY_DEVICE, WORKER_DEVICE):
+        yield Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
+    yield Sysctl(
+        f"net/ipv4/conf/{GATEWAY_DEVICE}/accept_local",
+        "1",
+        "what the node says of packets to its own pods leaves by its gateway side",
+    )
+    yield Sysctl(
+        "net/netfilter/nf_conntrack_tcp_be_liberal",
+        "1",
+        "who becomes master again has outdated windows of the connections that it had before",
+    )
+    yield Sysctl("net/netfilter/nf_conntrack_tcp_loose", "1", "a new master picks up open connections in mid-stream")
