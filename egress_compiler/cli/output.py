@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -123,6 +127,23 @@ def _version() -> str:
         return version("egress-compiler")
     except PackageNotFoundError:
         return "0"
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A function that shows on one line of standard error what is being done; nothing where that is no terminal."""
+    terminal = sys.stderr.isatty()
+    began = time.monotonic()
+
+    def show(doing: str) -> None:
+        if terminal and (seconds := int(time.monotonic() - began)):
+            click.echo(f"\r\x1b[K{doing}, {seconds} s"[: shutil.get_terminal_size().columns + 3], nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        if terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

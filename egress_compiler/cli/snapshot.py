@@ -10,27 +10,37 @@ from pathlib import Path
 import click
 
 from egress_compiler.cli.compile import PATH
-from egress_compiler.cli.output import FORMAT, deliver
+from egress_compiler.cli.output import FORMAT, deliver, progress, report
 from egress_compiler.diagnostics import Collector, InvalidInput, printable
-from egress_compiler.load.live import read_live, snapshot_text
+from egress_compiler.load.live import TIMEOUT, read_live, snapshot_text
 
 
 @click.command("snapshot")
 @click.option("--kubeconfig", type=PATH, help="Default: KUBECONFIG, ~/.kube/config, or a pod's service account.")
 @click.option("--context", help="A context of the kubeconfig in place of its current one.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1, max=86_400),
+    default=TIMEOUT,
+    show_default=True,
+    help="Seconds for the whole of it, whatever the cluster does.",
+)
 @click.option("--out", "-o", type=PATH, required=True, help="The file to write; - for standard output.")
 @FORMAT
-def snapshot_command(kubeconfig: Path | None, context: str | None, out: Path, output: str) -> None:
+def snapshot_command(kubeconfig: Path | None, context: str | None, timeout: float, out: Path, output: str) -> None:
     """Read the live cluster and write what the compiler needs of it, one object a line.
 
     Needs the RBAC verb list on nodes, pods, namespaces, services, servicecidrs and ippools, as far as they are served,
     and get on the ConfigMap kube-system/kubeadm-config where there are no servicecidrs.
+    A busy API server is asked again.
     """
     found = Collector()
-    objects = read_live(kubeconfig, context, found)
+    with progress() as show:
+        objects = read_live(kubeconfig, context, found, timeout=timeout, show=show)
     found.raise_if_failed()
     text = snapshot_text(objects)
     if str(out) == "-":
+        report(found.found)
         click.echo(text, nl=False)
         return
     changed = _write(out, text)

@@ -253,10 +253,12 @@ no-such-family (error): A pod without an address of the destination's family
     It cannot send there at all.
 no-cluster (error): No cluster to take a snapshot of
     There is no usable kubeconfig, or no such context in it.
-cluster-forbidden (error): The cluster does not let you read what the snapshot needs
-    The message names the rule that is missing.
+cluster-credentials (error): Credentials that cannot be had, or that the cluster refuses
+    The kubeconfig's exec plugin failed, or the API server does not know who asks; nothing else was tried.
+cluster-forbidden (error or warning): The cluster does not let you read what the snapshot needs
+    The message names the rule that is missing; a warning where the settings can say the same.
 cluster-error (error): The cluster did not answer as it should
-    It cannot be reached, refuses the credentials, or failed.
+    It cannot be reached, stays busy, ends its answers early, has not answered in time, or failed.
 """
 
 _HEAD = re.compile(r"(?P<name>[a-z0-9-]+) \((?P<severities>[a-z ]+)\): (?P<title>.+)")

@@ -7,28 +7,36 @@ the same structs.  Finished pods are left out, as the compiler leaves them out.
 from __future__ import annotations
 
 import json
+import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from egress_compiler.diagnostics import Collector, nearest, printable, quoted
+from egress_compiler.diagnostics import Collector, Severity
 from egress_compiler.load.cluster import FINISHED
+from egress_compiler.load.cluster_api import ApiFailure, ClusterApi
 from egress_compiler.load.cluster_cidrs import POD_FLAG, SERVICE_FLAG
+from egress_compiler.load.discovery import Discovery, path_of
+from egress_compiler.load.kubeconfig import Complaints, connect, one_line
 from egress_compiler.load.objects import Container, Object
 
 PAGE = 500
 """Objects a request, as kubectl asks for them."""
-TIMEOUT = (10.0, 120.0)
-"""Seconds to connect, and to wait for an answer."""
+TIMEOUT = 300.0
+"""Seconds for the whole of it; 30,000 pods (330 MB) took 68 on a busy machine."""
 RESTARTS = 3
 """How often a list begins again when it changed so much that its pages have expired."""
+TICK = 0.2
+"""Seconds between two looks at how far it is."""
 FLAGS = (SERVICE_FLAG, POD_FLAG)
 _SUBNETS = re.compile(r"^\s*((?:serviceSubnet|podSubnet):.*?)\s*$", re.MULTILINE)
-
-Call = Callable[..., Any]
+_ANONYMOUS = "system:anonymous"
+_USER = re.compile(r'User "([^"]+)"')
 
 
 class Resource(NamedTuple):
@@ -37,17 +45,15 @@ class Resource(NamedTuple):
     kind: str
     plural: str
     versions: tuple[str, ...]
-    namespaced: bool
-    optional: bool
 
 
 RESOURCES = (
-    Resource("Node", "nodes", ("v1",), False, False),
-    Resource("Pod", "pods", ("v1",), True, False),
-    Resource("Namespace", "namespaces", ("v1",), False, False),
-    Resource("Service", "services", ("v1",), True, False),
-    Resource("ServiceCIDR", "servicecidrs", ("networking.k8s.io/v1", "networking.k8s.io/v1beta1"), False, True),
-    Resource("IPPool", "ippools", ("crd.projectcalico.org/v1", "projectcalico.org/v3"), False, True),
+    Resource("Node", "nodes", ("v1",)),
+    Resource("Pod", "pods", ("v1",)),
+    Resource("Namespace", "namespaces", ("v1",)),
+    Resource("Service", "services", ("v1",)),
+    Resource("ServiceCIDR", "servicecidrs", ("networking.k8s.io/v1", "networking.k8s.io/v1beta1")),
+    Resource("IPPool", "ippools", ("crd.projectcalico.org/v1", "projectcalico.org/v3")),
 )
 KUBEADM = ("kube-system", "kubeadm-config")
 
@@ -57,7 +63,11 @@ class _ListMetadata(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    items: list[Object] | None = None
+    """``items`` is null where a server written in Go has none; a list without the key is no list."""
+
+    items: list[Object] | msgspec.UnsetType | None = msgspec.UNSET
+    kind: str = ""
+    message: str = ""
     metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
@@ -65,21 +75,48 @@ _page_decoder = msgspec.json.Decoder(_Page)
 _object_decoder = msgspec.json.Decoder(Object)
 
 
-def read_live(kubeconfig: Path | None, context: str | None, found: Collector) -> list[dict[str, Any]]:
-    """The cluster's objects, sorted, as plain data; every resource that cannot be read is reported to ``found``."""
-    api = _connect(kubeconfig, context, found)
-    if api is None:
+class _Stop(Exception):
+    """What was reported makes all further questions pointless."""
+
+
+def _silent(_: str) -> None:
+    """For callers without a terminal."""
+
+
+def read_live(
+    kubeconfig: Path | None,
+    context: str | None,
+    found: Collector,
+    *,
+    timeout: float = TIMEOUT,
+    show: Callable[[str], None] = _silent,
+) -> list[dict[str, Any]]:
+    """The cluster's objects, sorted, as plain data; every resource that cannot be read is reported to ``found``.
+
+    Ends after ``timeout`` seconds, whatever plugin, name server or API server is in the way.  ``show`` is told what
+    is being done, several times a second.
+    """
+    reading = _Reading(kubeconfig, context, time.monotonic() + timeout)
+    # Nothing else ends a wait for a name, a plugin, or a server that sends a byte now and then.
+    thread = threading.Thread(target=reading.run, daemon=True, name="snapshot")
+    thread.start()
+    while thread.is_alive() and time.monotonic() < reading.until:
+        show(reading.doing)
+        thread.join(TICK)
+    if thread.is_alive():
+        found.error(
+            "cluster-error",
+            f"nothing more within {timeout:g} seconds, while {reading.doing}",
+            None,
+            hint="is the cluster well? Where it is only large or far away, give more time with --timeout",
+        )
         return []
-    reader = _Reader(api, found)
-    objects: list[dict[str, Any]] = []
-    for resource in RESOURCES:
-        objects += reader.listed(resource)
-        if found.failed and reader.unreachable:
-            return []
-    # The Service CIDRs in kubeadm's configuration count only where there are no ServiceCIDR objects.
-    if not any(item["kind"] == "ServiceCIDR" for item in objects):
-        objects += reader.kubeadm_config()
-    return objects
+    if reading.crash is not None:
+        raise reading.crash
+    for diagnostic in reading.found.found:
+        report = found.error if diagnostic.severity is Severity.ERROR else found.warning
+        report(diagnostic.code, diagnostic.message, None, hint=diagnostic.hint)
+    return reading.objects
 
 
 def snapshot_text(objects: Sequence[dict[str, Any]]) -> str:
@@ -88,144 +125,173 @@ def snapshot_text(objects: Sequence[dict[str, Any]]) -> str:
     return f'{{\n  "apiVersion": "v1",\n  "kind": "List",\n  "items": [\n{lines}\n  ]\n}}\n'
 
 
-def _connect(kubeconfig: Path | None, context: str | None, found: Collector) -> Any:
-    """A client for the cluster; None where the kubeconfig names none, with the reason reported."""
-    # Imported here: the client takes a second, and no other command needs it.
-    from kubernetes import client, config
+class _Reading:
+    """One reading of one cluster, in a thread of its own; ``doing`` is for people, the rest for after its end."""
 
-    settings: Any = client.Configuration()
-    configure: Any = config
-    file = str(kubeconfig) if kubeconfig is not None else None
-    try:
+    def __init__(self, kubeconfig: Path | None, context: str | None, until: float) -> None:
+        self._kubeconfig, self._context = kubeconfig, context
+        self.until = until
+        self.doing = "asking for credentials"
+        self.found = Collector()
+        self.objects: list[dict[str, Any]] = []
+        self.crash: BaseException | None = None
+
+    def run(self) -> None:
+        complaints = Complaints()
+        logging.getLogger().addHandler(complaints)
         try:
-            configure.load_kube_config(config_file=file, context=context, client_configuration=settings)
-        except config.ConfigException:
-            if file is not None or context is not None:
-                raise
-            # In a pod, such as a CronJob that keeps a repository's snapshot fresh, there is a service account instead.
-            configure.load_incluster_config(client_configuration=settings)
-    except Exception as problem:  # the client raises whatever a malformed kubeconfig makes it stumble over
-        where = f"{printable(file)}: " if file is not None else ""
-        hint = _context_hint(config, file, context) or "name a file with --kubeconfig, or set KUBECONFIG"
-        found.error("no-cluster", f"{where}no cluster to read: {_text(problem)}", None, hint=hint)
-        return None
-    return client.ApiClient(settings)
+            client = connect(self._kubeconfig, self._context, complaints, self.found)
+            if client is not None:
+                self._read(_Reader(ClusterApi(client, self.until), complaints, self))
+        except _Stop:
+            self.objects = []
+        except BaseException as problem:  # the caller's thread raises it
+            self.crash = problem
+        finally:
+            logging.getLogger().removeHandler(complaints)
+
+    def _read(self, reader: _Reader) -> None:
+        for resource in RESOURCES:
+            self.objects += reader.listed(resource)
+        # The Service CIDRs in kubeadm's configuration count only where there are no ServiceCIDR objects.
+        if not any(item["kind"] == "ServiceCIDR" for item in self.objects):
+            self.objects += reader.kubeadm_config(needed=not any(_tells_services(item) for item in self.objects))
 
 
-def _context_hint(config: Any, file: str | None, context: str | None) -> str:
-    if context is None:
-        return ""
-    try:
-        names = [str(entry["name"]) for entry in config.list_kube_config_contexts(config_file=file)[0]]
-    except Exception:
-        return ""
-    return nearest(context, names) or f"there are the contexts {', '.join(map(quoted, sorted(names)))}"
+def _tells_services(item: dict[str, Any]) -> bool:
+    """Whether this is a control plane's pod with the Service CIDRs among its arguments."""
+    containers = item.get("spec", {}).get("containers", ())
+    return any(flag.startswith(SERVICE_FLAG) for container in containers for flag in container.get("args", ()))
 
 
 class _Reader:
-    def __init__(self, api: Any, found: Collector) -> None:
-        from kubernetes import client
-        from urllib3.exceptions import HTTPError
-
-        self._core: Any = client.CoreV1Api(api)
-        self._custom: Any = client.CustomObjectsApi(api)
-        self._host = str(api.configuration.host)
-        self._api_error: type[Exception] = client.ApiException
-        self._http_error: type[Exception] = HTTPError
-        self._found = found
-        self.unreachable = False
+    def __init__(self, api: ClusterApi, complaints: Complaints, reading: _Reading) -> None:
+        self._api = api
+        self._complaints = complaints
+        self._discovery = Discovery(api)
+        self._reading = reading
+        self._found = reading.found
 
     def listed(self, resource: Resource) -> list[dict[str, Any]]:
         """Every object of ``resource``, sorted; none where it may be missing and is not served."""
-        for version in resource.versions:
-            items = self._all_pages(resource, version)
-            if items is not None:
-                kept = [item for item in items if item.status.phase not in FINISHED]
-                kept.sort(key=lambda item: (item.metadata.namespace or "", item.metadata.name))
-                return [_plain(item, resource.kind, version) for item in kept]
-        return []
+        version = self._version(resource)
+        items = self._all_pages(resource, version) if version is not None else None
+        if version is None or items is None:
+            return []
+        kept = [item for item in items if item.status.phase not in FINISHED]
+        kept.sort(key=lambda item: (item.metadata.namespace or "", item.metadata.name))
+        return [_plain(item, resource.kind, version) for item in kept]
+
+    def _version(self, resource: Resource) -> str | None:
+        self._reading.doing = f"asking {self._api.host} what it serves"
+        try:
+            version = next((v for v in resource.versions if self._discovery.serves(v, resource.plural)), None)
+        except (ApiFailure, msgspec.DecodeError) as problem:
+            if isinstance(problem, ApiFailure) and problem.status == 403:
+                self._forbidden(problem, "ask what it serves", 'nonResourceURLs: ["/apis", "/apis/*"], verbs: [get]')
+            else:
+                self._report(problem, "asked what it serves", "tells what it serves")
+            raise _Stop from None
+        return version
 
     def _all_pages(self, resource: Resource, version: str) -> list[Object] | None:
-        """None where ``version`` is not served, or something is wrong, which is reported."""
-        call = self._call(resource, version)
-        for _ in range(RESTARTS):
+        """None where something is wrong, which is reported."""
+        plural = resource.plural
+        for _ in range(RESTARTS + 1):
             try:
-                return [item for page in self._pages(call) for item in page]
-            except self._api_error as problem:
-                status = getattr(problem, "status", 0)
-                if status == 410:
+                return list(self._pages(plural, f"{path_of(version)}/{plural}"))
+            except ApiFailure as problem:
+                if problem.status == 410:
                     continue
-                if not (status == 404 and resource.optional):
-                    self._report(problem, status, "list", resource.plural, version)
+                if problem.status == 403:
+                    group = version.rpartition("/")[0]
+                    rule = f"apiGroups: [{json.dumps(group)}], resources: [{plural}], verbs: [list]"
+                    self._forbidden(problem, f"list {plural}", rule)
+                else:
+                    self._report(problem, f"asked to list {plural}", f"lists {plural}")
                 return None
-            except (self._http_error, msgspec.DecodeError, OSError) as problem:
-                self._report(problem, 0, "list", resource.plural, version)
+            except msgspec.DecodeError as problem:
+                self._report(problem, f"asked to list {plural}", f"lists {plural}")
                 return None
-        self._found.error("cluster-error", f"the list of {resource.plural} kept expiring while it was read", None)
+        self._found.error("cluster-error", f"the list of {plural} kept expiring while it was read", None)
         return None
 
-    def _call(self, resource: Resource, version: str) -> Call:
-        if "/" in version:
-            group, _, number = version.partition("/")
-            listing: Call = self._custom.list_cluster_custom_object
-            return lambda **options: listing(group, number, resource.plural, **options)
-        name = f"list_{resource.kind.lower()}" + ("_for_all_namespaces" if resource.namespaced else "")
-        listing = getattr(self._core, name)
-        return listing
-
-    def _pages(self, call: Call) -> Iterator[list[Object]]:
-        options: dict[str, Any] = {}
+    def _pages(self, plural: str, path: str) -> Iterator[Object]:
+        query: dict[str, str | int] = {"limit": PAGE}
+        read = 0
         while True:
-            response = call(limit=PAGE, _preload_content=False, _request_timeout=TIMEOUT, **options)
-            page = _page_decoder.decode(response.data)
-            yield page.items or []
+            self._reading.doing = f"reading {plural}" + (f", {read:,} so far" if read else "")
+            page = _page_decoder.decode(self._api.get(path, query))
+            if page.items is msgspec.UNSET or not isinstance(page.items, list | None):
+                kind = f"a {one_line(page.kind)}" if page.kind else "something"
+                text = f": {one_line(page.message)}" if page.message else ""
+                raise ApiFailure(200, f"{kind} without items{text}")
+            yield from page.items or ()
+            read += len(page.items or ())
             if not page.metadata.next:
                 return
-            options = {"_continue": page.metadata.next}
+            query = {"limit": PAGE, "continue": page.metadata.next}
 
-    def kubeadm_config(self) -> list[dict[str, Any]]:
-        """The ConfigMap with kubeadm's networking, where kubeadm made the cluster."""
+    def kubeadm_config(self, *, needed: bool) -> list[dict[str, Any]]:
+        """The ConfigMap with kubeadm's networking, where kubeadm made the cluster.
+
+        Who may not read it is told so where it is ``needed``: the Service CIDRs may stand in the settings as well.
+        """
         namespace, name = KUBEADM
-        read: Call = self._core.read_namespaced_config_map
+        self._reading.doing = f"reading the ConfigMap {namespace}/{name}"
         try:
-            response = read(name, namespace, _preload_content=False, _request_timeout=TIMEOUT)
-            return [_plain(_object_decoder.decode(response.data), "ConfigMap", "v1")]
-        except self._api_error as problem:
-            status = getattr(problem, "status", 0)
-            if status != 404:
-                self._report(problem, status, "get", "configmaps", "v1", f" in the namespace {namespace}")
-        except (self._http_error, msgspec.DecodeError, OSError) as problem:
-            self._report(problem, 0, "get", "configmaps", "v1")
+            body = self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+            return [_plain(_object_decoder.decode(body), "ConfigMap", "v1")]
+        except ApiFailure as problem:
+            if problem.status == 403 and needed:
+                rule = f'apiGroups: [""], resources: [configmaps], resourceNames: [{name}], verbs: [get]'
+                self._forbidden(problem, f"get the ConfigMap {namespace}/{name}", rule, warning=True)
+            elif problem.status not in (403, 404):
+                self._report(problem, f"asked to get the ConfigMap {name}", f"shows the ConfigMap {name}")
+        except msgspec.DecodeError as problem:
+            self._report(problem, f"asked to get the ConfigMap {name}", f"shows the ConfigMap {name}")
         return []
 
-    def _report(self, problem: Exception, status: int, verb: str, plural: str, version: str, where: str = "") -> None:
-        group = version.partition("/")[0] if "/" in version else ""
-        if status == 403:
-            rule = f"apiGroups: [{json.dumps(group)}], resources: [{plural}], verbs: [{verb}]"
-            self._found.error(
-                "cluster-forbidden",
-                f"{self._host} does not let you {verb} {plural}{where}",
-                None,
-                hint=f"a {'Role' if where else 'ClusterRole'} with the rule {{{rule}}} allows it",
-            )
-            return
-        if status == 401:
-            self.unreachable = True
-            message, hint = "refuses the credentials", "log in again, or name another --context"
-        elif status:
-            message, hint = f"answers {status} when asked to {verb} {plural}", ""
+    def _forbidden(self, problem: ApiFailure, what: str, rule: str, *, warning: bool = False) -> None:
+        if f'"{_ANONYMOUS}"' in problem.text:
+            self._refused(f"takes you for {_ANONYMOUS}: the kubeconfig's user has no credentials")
+        user = _USER.search(problem.text)
+        who = f"you, {user[1]}," if user is not None else "you"
+        report = self._found.warning if warning else self._found.error
+        hint = f"a ClusterRole with the rule {{{rule}}} allows it"
+        if warning:
+            hint += "; or name serviceCIDRs in the settings"
+        report("cluster-forbidden", f"{self._api.host} does not let {who} {what}", None, hint=hint)
+
+    def _report(self, problem: ApiFailure | msgspec.DecodeError, asked: str, answers: str) -> None:
+        """``asked`` and ``answers`` name the question; where nobody answers at all, no other will be answered."""
+        host, hint = self._api.host, ""
+        if isinstance(problem, msgspec.DecodeError) and "truncated" in str(problem):
+            message = f"ends its answer too early when {asked}"
         elif isinstance(problem, msgspec.DecodeError):
-            message, hint = f"lists {plural} in a form that is not understood: {_text(problem)}", ""
+            message = f"{answers} in a form that is not understood: {one_line(str(problem))}"
+            hint = "is this the address of an API server, with no login page before it?"
+        elif problem.status == 401:
+            self._refused("refuses the credentials: they are wrong or have expired")
+        elif problem.status == 200:
+            message = f"answers 200 when {asked}, with {problem.text}"
+        elif problem.status:
+            message = f"answers {problem.status} when {asked}" + (f": {problem.text}" if problem.text else "")
+        elif problem.cut:
+            message = f"cuts the answer off when {asked}: {problem.text}"
+            hint = "is something between you and the API server that ends long answers?"
         else:
-            self.unreachable = True
-            message, hint = f"cannot be read: {_text(problem)}", "is this the right --context, and is the cluster up?"
-        self._found.error("cluster-error", f"{self._host} {message}", None, hint=hint)
+            message, hint = f"cannot be read: {problem.text}", "is this the right --context, and is the cluster up?"
+        attempts = f" ({problem.attempts} times)" if isinstance(problem, ApiFailure) and problem.attempts > 1 else ""
+        self._found.error("cluster-error", f"{host} {message}{attempts}", None, hint=hint)
+        if isinstance(problem, ApiFailure) and not problem.status and not problem.cut:
+            raise _Stop
 
-
-def _text(problem: Exception) -> str:
-    """The last and most telling part of an exception's text, on one line."""
-    reason = getattr(problem, "reason", None)
-    return printable(" ".join(str(reason if isinstance(reason, Exception) else problem).split()))[:300]
+    def _refused(self, why: str) -> NoReturn:
+        said = f" ({one_line(self._complaints.texts[-1])})" if self._complaints.texts else ""
+        hint = "log in again, or name another --context"
+        self._found.error("cluster-credentials", f"{self._api.host} {why}{said}", None, hint=hint)
+        raise _Stop
 
 
 def _plain(item: Object, kind: str, version: str) -> dict[str, Any]:
@@ -236,7 +302,8 @@ def _plain(item: Object, kind: str, version: str) -> dict[str, Any]:
         subnets = _SUBNETS.findall(item.data.get("ClusterConfiguration", ""))
         item.data = {"ClusterConfiguration": "".join(["networking:\n", *(f"  {line}\n" for line in subnets)])}
     built: dict[str, Any] = msgspec.to_builtins(item)
-    return {"apiVersion": version, **_filled(built), "kind": kind}
+    # The API leaves both out of the items of its lists.
+    return {**_filled(built), "apiVersion": version, "kind": kind}
 
 
 def _flags(containers: Iterable[Container]) -> list[str]:

@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
+import textwrap
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -18,91 +16,11 @@ from egress_compiler.diagnostics import Collector, Diagnostic
 from egress_compiler.load.live import read_live, snapshot_text
 from egress_compiler.pipeline import Inputs, compile_bundle
 from tests.properties.strategies import Json, document
+from tests.unit.api_server import KUBEADM, PATHS, ApiServer, Odd, failure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dual-stack-ha"
-PATHS = {
-    "Node": "/api/v1/nodes",
-    "Pod": "/api/v1/pods",
-    "Namespace": "/api/v1/namespaces",
-    "Service": "/api/v1/services",
-    "ServiceCIDR": "/apis/networking.k8s.io/v1/servicecidrs",
-    "IPPool": "/apis/crd.projectcalico.org/v1/ippools",
-}
-KUBEADM = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 NOISE = {"uid": "4f1c", "managedFields": [{"manager": "kubelet"}], "annotations": {"token": "secret"}}
 """What a real object has in its metadata and no compiler reads."""
-
-
-class ApiServer:
-    """Serves ``objects`` in pages; ``failing`` are paths with the status they answer with."""
-
-    def __init__(self, objects: list[Json]) -> None:
-        self.objects = objects
-        self.failing: dict[str, int] = {}
-        self.page_size: int | None = None
-        self.expiring = 0
-        self.requests: list[str] = []
-        self.bearer = "t0p"
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.requests.append(self.path)
-                status, body = outer.answer(self.path, self.headers.get("Authorization", ""))
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Nothing on the terminal."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def answer(self, target: str, authorization: str) -> tuple[int, Any]:
-        url = urlsplit(target)
-        if authorization != f"Bearer {self.bearer}":
-            return 401, _failure(401, "Unauthorized")
-        if url.path in self.failing:
-            return self.failing[url.path], _failure(self.failing[url.path], "as the test wants it")
-        kind = next((kind for kind, path in PATHS.items() if path == url.path), None)
-        if url.path == KUBEADM:
-            found = [item for item in self.objects if item["kind"] == "ConfigMap"]
-            return (200, found[0]) if found else (404, _failure(404, "not found"))
-        served = kind is not None and (kind not in ("ServiceCIDR", "IPPool") or self._of(kind))
-        return self._page(str(kind), parse_qs(url.query)) if served else (404, _failure(404, "not served"))
-
-    def _of(self, kind: str) -> list[Json]:
-        """As the API server lists them: without kind and apiVersion in each item."""
-        return [
-            {key: value for key, value in item.items() if key not in ("kind", "apiVersion")}
-            for item in self.objects
-            if item["kind"] == kind
-        ]
-
-    def _page(self, kind: str, query: dict[str, list[str]]) -> tuple[int, Any]:
-        start = int(query.get("continue", ["0"])[0])
-        if start and self.expiring:
-            self.expiring -= 1
-            return 410, _failure(410, "the provided continue parameter is too old")
-        items = self._of(kind)
-        end = start + (self.page_size or int(query["limit"][0]))
-        metadata = {"resourceVersion": "7"} | ({"continue": str(end)} if end < len(items) else {})
-        return 200, {"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items[start:end]}
-
-
-def _failure(status: int, message: str) -> Json:
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}
 
 
 def with_noise(item: Json) -> Json:
@@ -166,11 +84,11 @@ class Reader:
     """Reads in this process, where the client is imported once."""
 
     def __init__(self, where: Path) -> None:
-        self._where = where
+        self.where = where
 
     def text(self, url: str) -> str:
         found = Collector()
-        objects = read_live(kubeconfig(self._where, url), None, found)
+        objects = read_live(kubeconfig(self.where, url), None, found)
         assert found.found == ()
         return snapshot_text(objects)
 
@@ -178,7 +96,7 @@ class Reader:
         self, url: str, bearer: str = "t0p", context: str | None = None, config: Path | None = None
     ) -> list[Diagnostic]:
         found = Collector()
-        read_live(config or kubeconfig(self._where, url, bearer), context, found)
+        read_live(config or kubeconfig(self.where, url, bearer), context, found)
         assert found.failed
         return list(found.found)
 
@@ -286,16 +204,19 @@ def test_lists_that_expire_between_pages_are_read_again(reader: Reader, server: 
     assert "kept expiring" in reader.errors(server.url)[0].message
 
 
+POOL = {"kind": "IPPool", "metadata": {"name": "default"}, "spec": {"cidr": "10.244.0.0/16"}}
+
+
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
         ("/api/v1/pods", 'a ClusterRole with the rule {apiGroups: [""], resources: [pods], verbs: [list]}'),
-        ("/apis/crd.projectcalico.org/v1/ippools", 'apiGroups: ["crd.projectcalico.org"], resources: [ippools]'),
-        (KUBEADM, 'a Role with the rule {apiGroups: [""], resources: [configmaps], verbs: [get]}'),
+        (PATHS["IPPool"], 'apiGroups: ["crd.projectcalico.org"], resources: [ippools], verbs: [list]'),
+        (KUBEADM, 'apiGroups: [""], resources: [configmaps], resourceNames: [kubeadm-config], verbs: [get]'),
     ],
 )
 def test_what_is_forbidden_names_the_rbac_rule(reader: Reader, server: ApiServer, path: str, rule: str) -> None:
-    server.objects = [item for item in server.objects if item["kind"] != "ServiceCIDR"]
+    server.objects = [*(item for item in server.objects if item["kind"] != "ServiceCIDR"), POOL]
     server.failing = {path: 403, "/api/v1/services": 403}
     errors = reader.errors(server.url)
     assert len(errors) == 2
@@ -304,10 +225,180 @@ def test_what_is_forbidden_names_the_rbac_rule(reader: Reader, server: ApiServer
     assert any(error.message == f"{server.url} does not let you list services" for error in errors)
 
 
+def test_who_may_not_ask_what_is_served_is_told_the_rule(reader: Reader, server: ApiServer) -> None:
+    server.forbidden = lambda path: path == "/apis"
+    (error,) = reader.errors(server.url)
+    assert error.message == f"{server.url} does not let you, ci, ask what it serves"
+    assert 'nonResourceURLs: ["/apis", "/apis/*"], verbs: [get]' in error.hint
+
+
+def documented_rules() -> list[dict[str, list[str]]]:
+    """The rules of the ClusterRole in the GitOps example."""
+    text = (EXAMPLE.parent / "gitops" / "README.md").read_text()
+    block = text[text.index("    kind: ClusterRole") :].split("\n\n")[0]
+    rules: list[dict[str, list[str]]] = yaml.safe_load(textwrap.dedent(block))["rules"]
+    return rules
+
+
+@pytest.mark.parametrize("group", ["networking.k8s.io/v1", "networking.k8s.io/v1beta1", ""])
+@pytest.mark.parametrize("calico", ["crd.projectcalico.org/v1", "projectcalico.org/v3", ""])
+def test_the_documented_clusterrole_is_enough_on_every_cluster(
+    reader: Reader, server: ApiServer, group: str, calico: str
+) -> None:
+    server.paths |= {"ServiceCIDR": f"/apis/{group}/servicecidrs", "IPPool": f"/apis/{calico}/ippools"}
+    others = [item for item in server.objects if item["kind"] != "ServiceCIDR"]
+    cidr = {"kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}}
+    server.objects = [*others, *([cidr] if group else []), *([POOL] if calico else [])]
+    allowed = {"/apis", KUBEADM} | {f"/apis/{version}" for version in (group, calico, "networking.k8s.io/v1")}
+    for rule in documented_rules():
+        for api in rule["apiGroups"]:
+            versions = ("v1", "v1beta1", "v3") if api else ("v1",)
+            allowed |= {
+                f"/apis/{api}/{version}/{plural}" if api else f"/api/{version}/{plural}"
+                for version in versions
+                for plural in rule["resources"]
+            }
+    server.forbidden = lambda path: path not in allowed
+    items = json.loads(reader.text(server.url))["items"]
+    kinds = {item["kind"] for item in items}
+    assert ("ServiceCIDR" in kinds, "IPPool" in kinds) == (bool(group), bool(calico))
+    told = {item["kind"]: item["apiVersion"] for item in items}
+    assert all(told.values())
+    assert (told["Node"], told.get("IPPool", "")) == ("v1", calico)
+
+
+def test_a_forbidden_kubeadm_configuration_is_a_warning(reader: Reader, server: ApiServer) -> None:
+    server.objects = [item for item in server.objects if item["kind"] != "ServiceCIDR"]
+    server.forbidden = lambda path: path == KUBEADM
+    found = Collector()
+    assert read_live(kubeconfig(reader.where, server.url), None, found)
+    (warning,) = found.found
+    assert (warning.code, warning.severity) == ("cluster-forbidden", "warning")
+    assert "serviceCIDRs in the settings" in warning.hint
+
+
+PODS = "/api/v1/pods"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again(
+    reader: Reader, server: ApiServer, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reader.text(server.url)
+    pauses: list[float] = []
+    monkeypatch.setattr("egress_compiler.load.cluster_api.time.sleep", pauses.append)
+    busy = Odd(status, failure(status, "try again"))
+    server.odd = {PODS: [busy, Odd(status, failure(status, "x"), (("Retry-After", "7"),)), busy], "/apis": [busy]}
+    assert reader.text(server.url) == whole
+    assert len(pauses) == 4
+    assert max(pauses) >= 7
+    server.odd, server.forever = {PODS: [busy]}, True
+    (error,) = reader.errors(server.url)
+    assert error.message == f"{server.url} answers {status} when asked to list pods: try again (6 times)"
+    assert sum(pauses) < 60
+
+
+def test_an_answer_that_is_cut_is_asked_for_again(
+    reader: Reader, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reader.text(server.url)
+    monkeypatch.setattr("egress_compiler.load.cluster_api.FIRST_PAUSE", 0.001)
+    server.odd = {PODS: [Odd(way="cut"), Odd(way="cut")]}
+    assert reader.text(server.url) == whole
+    server.odd, server.forever = {PODS: [Odd(way="cut")]}, True
+    (error,) = reader.errors(server.url)
+    assert error.message.startswith(f"{server.url} cuts the answer off when asked to list pods: ")
+
+
+@pytest.mark.parametrize("way", ["hang", "drip"])
+@pytest.mark.parametrize("path", ["/apis", PODS])
+def test_a_server_that_hangs_or_drips_ends_with_the_timeout(
+    reader: Reader, server: ApiServer, way: str, path: str
+) -> None:
+    server.odd, server.forever = {path: [Odd(way=way)]}, True
+    found, shown = Collector(), set[str]()
+    began = time.monotonic()
+    assert read_live(kubeconfig(reader.where, server.url), None, found, timeout=1.5, show=shown.add) == []
+    assert time.monotonic() - began < 30
+    (error,) = found.found
+    doing = "reading pods" if path == PODS else f"asking {server.url} what it serves"
+    assert error.message == f"nothing more within 1.5 seconds, while {doing}"
+    assert "--timeout" in error.hint
+    assert doing in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            failure(500, "etcd is away"),
+            "answers 200 when asked to list pods, with a Status without items: etcd is away",
+        ),
+        ({"kind": "PodList", "metadata": {}}, "with a PodList without items"),
+        (b"<html>Log in</html>", "lists pods in a form that is not understood"),
+        (b'{"items": [{"metad', "ends its answer too early when asked to list pods"),
+        (b"", "ends its answer too early when asked to list pods"),
+    ],
+)
+def test_a_200_that_is_no_list_is_an_error(reader: Reader, server: ApiServer, body: Json | bytes, words: str) -> None:
+    server.odd = {PODS: [Odd(body=body)]}
+    (error,) = reader.errors(server.url)
+    assert error.code == "cluster-error"
+    assert words in error.message
+
+
+def test_a_list_with_items_null_is_empty(reader: Reader, server: ApiServer) -> None:
+    server.odd = {PODS: [Odd(body={"kind": "PodList", "metadata": {}, "items": None})]}
+    assert not [item for item in json.loads(reader.text(server.url))["items"] if item["kind"] == "Pod"]
+
+
+PLUGINS = {
+    "fails": "echo 'Unable to refresh: AADSTS700082 expired' >&2; exit 1",
+    "says nothing": "exit 0",
+    "gives no token": "echo '{"
+    + '"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}'
+    + "}'",
+}
+
+
+@pytest.mark.parametrize("plugin", [*PLUGINS, "is missing"])
+def test_a_failing_exec_plugin_is_the_one_error(reader: Reader, server: ApiServer, plugin: str) -> None:
+    path = kubeconfig(reader.where, server.url)
+    config = yaml.safe_load(path.read_text())
+    command = "sh" if plugin in PLUGINS else "/nonexistent/kubelogin"
+    script = PLUGINS.get(plugin, "")
+    config["users"][0]["user"] = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": command,
+            "args": ["-c", script],
+            "interactiveMode": "Never",
+        }
+    }
+    path.write_text(yaml.safe_dump(config))
+    (error,) = reader.errors(server.url, config=path)
+    assert error.code == "cluster-credentials"
+    assert "the credentials cannot be had" in error.message
+    if plugin == "fails":
+        assert "AADSTS700082 expired" in error.message
+    assert server.requests == []
+
+
+def test_nobody_is_told_so(reader: Reader, server: ApiServer) -> None:
+    """A user without credentials is system:anonymous to the API server, which forbids it everything."""
+    path = kubeconfig(reader.where, server.url)
+    server.odd, server.forever = {}, True
+    text = 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes" in API group ""'
+    server.odd = {PATHS["Node"]: [Odd(403, failure(403, text))]}
+    (error,) = reader.errors(server.url, config=path)
+    assert (error.code, len(server.requests)) == ("cluster-credentials", 1)
+    assert "system:anonymous: the kubeconfig's user has no credentials" in error.message
+
+
 def test_clusters_that_cannot_be_read(tmp_path: Path, reader: Reader, server: ApiServer) -> None:
     (refused,) = reader.errors(server.url, bearer="wrong")
-    assert refused.code == "cluster-error"
-    assert "refuses the credentials" in refused.message
+    assert refused.code == "cluster-credentials"
+    assert "refuses the credentials: they are wrong or have expired" in refused.message
     server.failing = {"/api/v1/nodes": 500}
     (failed,) = reader.errors(server.url)
     assert "answers 500 when asked to list nodes" in failed.message
@@ -317,7 +408,7 @@ def test_clusters_that_cannot_be_read(tmp_path: Path, reader: Reader, server: Ap
     (other,) = reader.errors(server.url, context="lap")
     assert other.hint == "did you mean 'lab'?"
     (none,) = reader.errors(server.url, config=tmp_path / "absent")
-    assert "absent: no cluster to read" in none.message
+    assert "absent: no cluster to read: there is no such file" in none.message
     (tmp_path / "broken").write_text("clusters: [\n")
     (broken,) = reader.errors(server.url, config=tmp_path / "broken")
     assert broken.code == "no-cluster"
