@@ -16,7 +16,7 @@ from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 API_VERSION = "egressgateway.spidernet.io/v1beta1"
 POLICY_LABEL = "spidernet.io/policy-name"
-COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSNODE")
+COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL")
 WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS")
 GATEWAY_COLUMNS = (
     "NAME",

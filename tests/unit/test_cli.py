@@ -99,7 +99,7 @@ def test_json_report(example: Path) -> None:
 def test_status_is_the_table_of_the_guide(example: Path) -> None:
     done = run("status", *inputs(example))
     assert done.stdout.splitlines() == [
-        "NAMESPACE   NAME   GATEWAY   IPV4           IPV6   EGRESSNODE",
+        "NAMESPACE   NAME   GATEWAY   IPV4           IPV6   EGRESSTUNNEL",
         "default     test   default   172.22.0.110          egressgateway-worker2",
     ]
 

@@ -18,19 +18,19 @@ def status(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 ALL = """\
-NAMESPACE   NAME    GATEWAY    IPV4        IPV6              EGRESSNODE
+NAMESPACE   NAME    GATEWAY    IPV4        IPV6              EGRESSTUNNEL
             pci     internet   10.6.1.60   fd00:10:6:1::60   gw2
 ops         probe   internet                                 gw1
 payments    bank    internet   10.6.1.62   fd00:10:6:1::62   gw2
 shop        web     internet   10.6.1.61   fd00:10:6:1::61   gw1
 """
 ONE = """\
-NAME   GATEWAY    IPV4        IPV6              EGRESSNODE
+NAME   GATEWAY    IPV4        IPV6              EGRESSTUNNEL
 bank   internet   10.6.1.62   fd00:10:6:1::62   gw2
 """
 WIDE = """\
-NAME   GATEWAY    IPV4        IPV6              EGRESSNODE   BACKUPNODES   PRIORITY   PODS
-bank   internet   10.6.1.62   fd00:10:6:1::62   gw2          gw1           100        2
+NAME   GATEWAY    IPV4        IPV6              EGRESSTUNNEL   BACKUPNODES   PRIORITY   PODS
+bank   internet   10.6.1.62   fd00:10:6:1::62   gw2            gw1           100        2
 """
 GATEWAYS = """\
 NAME       IPV4DEFAULTEIP   IPV6DEFAULTEIP    CLUSTERDEFAULT   IPV4TOTAL   IPV4FREE   IPV6TOTAL   IPV6FREE   NODES
@@ -72,7 +72,7 @@ def test_yaml_and_json_are_a_list_of_whole_objects() -> None:
 def test_format_json_has_the_rows() -> None:
     rows = json.loads(status("--format", "json", "-n", "shop").stdout)
     assert rows == [
-        {"name": "web", "gateway": "internet", "ipv4": "10.6.1.61", "ipv6": "fd00:10:6:1::61", "egressnode": "gw1"}
+        {"name": "web", "gateway": "internet", "ipv4": "10.6.1.61", "ipv6": "fd00:10:6:1::61", "egresstunnel": "gw1"}
     ]
 
 
