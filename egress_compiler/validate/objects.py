@@ -79,7 +79,7 @@ def description(data: Mapping[str, Any]) -> str:
 def no_namespace(document: Document, kind: str, found: Collector) -> None:
     """An error where an object of the cluster names a namespace."""
     data: Any = document.data
-    if "namespace" in data.get("metadata", {}):
+    if data.get("metadata", {}).get("namespace"):
         hint = "leave the field out" + (", or make it an EgressPolicy" if kind == "EgressClusterPolicy" else "")
         found.error(
             "cluster-scoped",

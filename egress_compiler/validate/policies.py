@@ -82,9 +82,11 @@ def _policy(document: Document, ref: Ref, found: Collector) -> Policy:
         description=description(data),
         gateway=spec.get("egressGatewayName") or None,
         eip={family: _eip(document, egress_ip.get(f"ipv{family}", ""), family, found) for family in FAMILIES},
-        allocator=egress_ip.get("allocatorPolicy", "default"),
+        allocator=egress_ip.get("allocatorPolicy") or "default",
         use_node_ip=egress_ip.get("useNodeIP", False),
-        pod_selector=_optional_selector(document, applied, "podSelector", found),
+        pod_selector=None
+        if _stands_for_nothing(applied)
+        else _optional_selector(document, applied, "podSelector", found),
         pod_subnets=(
             values.spans(document, ("spec", "appliedTo", "podSubnet"), subnets, found, takes=values.CIDRS_ONLY)
             if subnets
@@ -114,7 +116,7 @@ def _cut(document: Document, found: Collector) -> bool:
 
 def _check_namespace(document: Document, ref: Ref, found: Collector) -> None:
     data: Any = document.data
-    if not document.faulty("metadata", "namespace") and "namespace" not in data.get("metadata", {}):
+    if not document.faulty("metadata", "namespace") and not data.get("metadata", {}).get("namespace"):
         found.warning(
             "no-namespace",
             f"EgressPolicy {ref.name} names no namespace and is read as one of 'default'",
@@ -148,13 +150,18 @@ def _optional_selector(
     return values.selector(document, ("spec", "appliedTo", key), applied[key], found)
 
 
+def _stands_for_nothing(applied: Mapping[str, Any]) -> bool:
+    """Whether ``podSelector`` is empty beside a podSubnet: exports have it, and it counts as absent."""
+    return bool(applied.get("podSubnet")) and not any((applied.get("podSelector") or {}).values())
+
+
 def _check_source(document: Document, applied: Mapping[str, Any], found: Collector) -> None:
     """Exactly one of podSelector and podSubnet, and not empty."""
     path = ("spec", "appliedTo")
     if document.faulty(*path):
         return
     by_label, by_subnet = applied.get("podSelector"), applied.get("podSubnet")
-    if by_label is not None and by_subnet:
+    if by_label is not None and by_subnet and not _stands_for_nothing(applied):
         found.error(
             "two-sources",
             "podSelector and podSubnet exclude each other",
