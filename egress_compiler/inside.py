@@ -34,10 +34,7 @@ class Inside:
 
 def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, found: Collector) -> Inside:
     """The inside by family.  What should be detected and cannot be is an error that names the setting for it."""
-    inside: dict[Family, list[Interval]] = {family: [*info.extra[family]] for family in FAMILIES}
-    for text in SPECIAL:
-        span = parse_span(text)
-        inside[span.family].append(span.interval)
+    inside: dict[Family, list[Interval]] = {family: [*inside_by_files(info)[family]] for family in FAMILIES}
     errors = found.errors
     pods = _pod_cidrs(info, cluster, settings, found)
     services = _service_cidrs(info, cluster, settings, found)
@@ -56,6 +53,15 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
     if found.errors == errors:
         _check_known_inside(info, cluster, merged, found)
     return Inside(merged, pods)
+
+
+def inside_by_files(info: ClusterInfo) -> Mapping[Family, Intervals]:
+    """What is inside in every cluster, and what the EgressClusterInfo adds to it."""
+    inside: dict[Family, list[Interval]] = {family: [*info.extra[family]] for family in FAMILIES}
+    for text in SPECIAL:
+        span = parse_span(text)
+        inside[span.family].append(span.interval)
+    return {family: union(inside[family]) for family in FAMILIES}
 
 
 def _place(info: ClusterInfo, *path: str) -> Position | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from egress_compiler.allocate import Allocation, allocate
 from egress_compiler.allocate.seed import check_kept, seeded
-from egress_compiler.analyze import analyze
+from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
 from egress_compiler.ir import NodePlan
@@ -23,8 +23,9 @@ from egress_compiler.load.statuses import load_statuses
 from egress_compiler.lower import lower
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.lock import Lock
+from egress_compiler.model.policy import PolicySet
 from egress_compiler.model.settings import Uplink
-from egress_compiler.resolve import Resolved, resolve
+from egress_compiler.resolve import Resolved, resolve, resolve_files
 from egress_compiler.validate import validate_policies
 
 LOCK_NAME = "egress.lock.json"
@@ -124,6 +125,14 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
         lock_text=lock_text(allocation.lock),
         diagnostics=in_order(found.found),
     )
+
+
+def check_files(policies: tuple[Path, ...], found: Collector) -> PolicySet:
+    """The objects in policy files; ``found`` gets all that compile would say of them and that needs no cluster."""
+    policy_set = validate_policies(load_documents(policies, found), found)
+    found.raise_if_missing("cluster-info")
+    analyze_files(resolve_files(policy_set, found), found)
+    return policy_set
 
 
 def gateways_of_nodes(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from egress_compiler.analyze.addresses import check_addresses
 from egress_compiler.analyze.destinations import Reach, check_destinations
-from egress_compiler.analyze.gateways import check_gateways
+from egress_compiler.analyze.gateways import check_gateways, check_pool_sizes
 from egress_compiler.analyze.mtu import check_tunnel_mtu
 from egress_compiler.analyze.overlap import check_overlaps
 from egress_compiler.analyze.selection import check_selection
@@ -15,7 +15,7 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.resolve import Resolved
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "analyze_files"]
 
 
 def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
@@ -25,6 +25,14 @@ def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink
     check_gateways(resolved, found)
     check_selection(resolved, found)
     check_unknown_pods(resolved, settings, found)
+    reach = Reach(resolved)
+    check_destinations(resolved, reach, found)
+    check_overlaps(resolved, reach, found)
+
+
+def analyze_files(resolved: Resolved, found: Collector) -> None:
+    """The findings that need no cluster; ``resolved`` is what the policy files decide."""
+    check_pool_sizes(resolved, found)
     reach = Reach(resolved)
     check_destinations(resolved, reach, found)
     check_overlaps(resolved, reach, found)

@@ -9,15 +9,24 @@ from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 def check_gateways(resolved: Resolved, found: Collector) -> None:
     """Pools smaller than what is asked of them, and families that a gateway cannot carry."""
+    check_pool_sizes(resolved, found)
+    for name, policies in _by_gateway(resolved).items():
+        for family in FAMILIES:
+            if family in resolved.families:
+                _check_family(resolved.gateways[name], family, policies, resolved, found)
+
+
+def check_pool_sizes(resolved: Resolved, found: Collector) -> None:
+    """Pools smaller than what is asked of them."""
+    for name, policies in _by_gateway(resolved).items():
+        _check_pool_size(resolved.gateways[name], policies, found)
+
+
+def _by_gateway(resolved: Resolved) -> dict[str, list[ResolvedPolicy]]:
     by_gateway: dict[str, list[ResolvedPolicy]] = {}
     for policy in resolved.policies:
         by_gateway.setdefault(policy.gateway.name, []).append(policy)
-    for name, policies in sorted(by_gateway.items()):
-        gateway = resolved.gateways[name]
-        _check_pool_size(gateway, policies, found)
-        for family in FAMILIES:
-            if family in resolved.families:
-                _check_family(gateway, family, policies, resolved, found)
+    return dict(sorted(by_gateway.items()))
 
 
 def _check_pool_size(resolved: ResolvedGateway, policies: list[ResolvedPolicy], found: Collector) -> None:

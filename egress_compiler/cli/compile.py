@@ -11,9 +11,7 @@ import click
 from egress_compiler import bundle
 from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.diagnostics import Collector, InvalidInput, counted, in_order, printable, refuse_open_warnings
-from egress_compiler.load import load_documents
-from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
-from egress_compiler.validate import validate_policies
+from egress_compiler.pipeline import Compilation, Inputs, check_files, compile_bundle
 
 PATH = click.Path(path_type=Path)
 WARNINGS_AS_ERRORS = click.option(
@@ -89,9 +87,9 @@ def inputs_from(options: dict[str, Any]) -> Inputs:
 @WARNINGS_AS_ERRORS
 @FORMAT
 def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, output: str) -> None:
-    """Check the shape and meaning of policy files; needs no cluster."""
+    """Check the shape and meaning of policy files, and all that they decide by themselves; needs no cluster."""
     found = Collector()
-    policy_set = validate_policies(load_documents(policies, found), found)
+    policy_set = check_files(policies, found)
     found.raise_if_failed()
     diagnostics = in_order(found.found)
     if warnings_as_errors:

@@ -49,7 +49,7 @@ def compiling(command: str, policies: str, *more: str) -> list[str]:
     """``command`` with the options that all commands that compile share, and what it cannot do without."""
     needs = {
         "compile": ["--out", "TMP/bundle"],
-        "plan": ["--against", "TMP/bundle"],
+        "plan": ["--against", "TMP/bundle", "--new"],
         "explain": ["shop/web-1"],
         "move": ["10.6.1.60", "--to", "gw1"],
         "status": [],
@@ -145,7 +145,7 @@ def test_what_nobody_expected(problem: BaseException, code: int, run: Run, monke
     def fail(*_: object) -> None:
         raise problem
 
-    monkeypatch.setattr(compile_module, "load_documents", fail)
+    monkeypatch.setattr(compile_module, "check_files", fail)
     done = run("validate", GOOD)
     assert done.code == code
     assert "\x1b" not in done.err
@@ -156,7 +156,7 @@ def test_a_bug_shows_its_traceback_to_those_who_ask(run: Run, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(compile_module, "load_documents", fail)
+    monkeypatch.setattr(compile_module, "check_files", fail)
     monkeypatch.setenv("EGRESS_COMPILER_DEBUG", "1")
     assert "Traceback" in run("validate", GOOD).err
 
