@@ -27,6 +27,7 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
 @input_options
 @allocation_options
 @click.option("--against", type=PATH, required=True, help="Bundle directory to compare with.")
+@click.option("--new", is_flag=True, help="Compare with nothing where there is no bundle yet.")
 @click.option("--diff", "diffs", is_flag=True, help="Line diffs of every file, too.")
 @click.option("--exit-code", is_flag=True, help="Exit 2 where compile would change anything.")
 @click.option(
@@ -39,11 +40,11 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
     f"Markdown is for a pull request, and at most {MARKDOWN_LIMIT:,} characters long. {MACHINES}",
 )
 def plan_command(
-    against: Path, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
+    against: Path, new: bool, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
 ) -> int:
     """Show what compile would change: who leaves with another address, what breaks, which files."""
     compilation = compile_bundle(inputs_from(options))
-    plan = plan_against(compilation, against, diffs)
+    plan = plan_against(compilation, against, diffs, new=new)
     deliver(
         output,
         compilation.diagnostics,
@@ -57,8 +58,11 @@ def plan_command(
 
 
 @without_cycle_collection()
-def plan_against(compilation: Compilation, out: Path, diffs: bool = False) -> Plan:
-    """The plan for writing ``compilation`` to ``out``.  Raises InvalidInput where ``out`` cannot be compared with."""
+def plan_against(compilation: Compilation, out: Path, diffs: bool = False, *, new: bool = False) -> Plan:
+    """The plan for writing ``compilation`` to ``out``.  Raises InvalidInput where ``out`` cannot be compared with.
+
+    With ``new`` there need not be a bundle.
+    """
     found = Collector()
     try:
         changes = bundle.changes(compilation, out)
@@ -66,7 +70,7 @@ def plan_against(compilation: Compilation, out: Path, diffs: bool = False) -> Pl
         path = printable(str(problem.filename))
         found.error("bundle-unreadable", f"{path} cannot be read: {problem.strerror}", None)
         changes = ()
-    before = bundle_before(compilation, changes, out, found)
+    before = bundle_before(compilation, changes, out, found, new=new)
     found.raise_if_failed()
     return compare(before, compilation, changes, out, diffs=diffs)
 

@@ -241,8 +241,10 @@ accept-unused (warning): An acceptance of a warning that is not there
 # What a command was asked for
 unwritable (error): A file that cannot be written
     The operating system's reason is in the message; what was there before is still there.
-bundle-unreadable (error): A bundle that is not one
-    The directory to compare with was not written by this compiler, or was changed.
+no-bundle (error): A directory to compare with that holds no bundle
+    Where there is none yet, --new says so.
+bundle-unreadable (error): A bundle that cannot be compared with
+    It was not written by this compiler, or was changed, or a part of it is missing.
 unknown-pod (error): A pod that is not in the cluster files
     Name it as NAMESPACE/NAME, or by its address.
 unknown-eip (error): An EIP that nobody leaves with

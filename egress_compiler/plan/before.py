@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from egress_compiler.bundle import BUNDLE_VERSION, NODES, FileChange
-from egress_compiler.diagnostics import Collector, printable
+from egress_compiler.diagnostics import Collector, listing, printable
 from egress_compiler.ir import (
     PLAN_VERSION,
     ConnectionSync,
@@ -29,6 +29,7 @@ from egress_compiler.plan.model import PolicyState
 from egress_compiler.plan.side import NodeView
 from egress_compiler.status import policy_rows
 
+MANIFEST = "manifest.json"
 PLAN = "plan.json"
 STATUS = "status.yaml"
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
@@ -38,6 +39,15 @@ T = TypeVar("T")
 
 class _Version(msgspec.Struct):
     version: int
+
+
+class _NodeEntry(msgspec.Struct):
+    files: dict[str, str]
+
+
+class _Manifest(msgspec.Struct):
+    version: int
+    nodes: dict[str, _NodeEntry]
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
@@ -88,13 +98,19 @@ class Before:
     policies: Mapping[Ref, PolicyState]
 
 
-def bundle_before(compilation: Compilation, changes: Sequence[FileChange], out: Path, found: Collector) -> Before:
+def bundle_before(
+    compilation: Compilation, changes: Sequence[FileChange], out: Path, found: Collector, *, new: bool = False
+) -> Before:
     """The old bundle, from what ``changes`` says of it; an unchanged file is what the compilation has.
 
-    A file of another version or that is none of ours is reported to ``found``.
+    Where ``out`` holds no whole bundle of this version that is reported to ``found``; with ``new`` a directory without
+    a manifest that can be read counts as one with nothing in it.
     """
     changed = {change.path: change for change in changes}
-    _check_manifest(changed.get(out / "manifest.json"), found)
+    manifest = _manifest(compilation, changed, out, Collector() if new else found)
+    if manifest is None:
+        return Before((), {})
+    _check_whole(manifest, compilation, changed, out, found)
     plans: list[NodeView] = []
     for plan in compilation.plans:
         change = changed.pop(out / NODES / plan.node / PLAN, None)
@@ -107,16 +123,49 @@ def bundle_before(compilation: Compilation, changes: Sequence[FileChange], out: 
     return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
 
 
+def _manifest(
+    compilation: Compilation, changed: Mapping[Path, FileChange], out: Path, found: Collector
+) -> _Manifest | None:
+    """What the bundle in ``out`` says of itself; None after reporting where it is no bundle."""
+    path = out / MANIFEST
+    text = changed[path].before if path in changed else compilation.files[MANIFEST]
+    if text is not None:
+        return _decoded(path, text, _Manifest, BUNDLE_VERSION, found)
+    found.error(
+        "no-bundle",
+        f"{printable(str(out))} is no bundle: there is no {MANIFEST} in it",
+        None,
+        hint="name the directory that compile wrote; --new says that there is none yet, and plans all that it would be",
+    )
+    return None
+
+
+def _check_whole(
+    manifest: _Manifest, compilation: Compilation, changed: Mapping[Path, FileChange], out: Path, found: Collector
+) -> None:
+    """An error where a file is gone from which the answers of before would be read."""
+    wanted = [STATUS, *(f"{NODES}/{node}/{PLAN}" for node in manifest.nodes)]
+    gone = [name for name in wanted if _is_gone(name, compilation, changed.get(out / name))]
+    if gone:
+        found.error(
+            "bundle-unreadable",
+            f"{printable(str(out))} is no whole bundle: {listing([printable(name) for name in gone])} "
+            f"{'is' if len(gone) == 1 else 'are'} missing",
+            None,
+            hint="take it from where it was committed, or compile the old input into a directory",
+        )
+
+
+def _is_gone(name: str, compilation: Compilation, change: FileChange | None) -> bool:
+    """A file of the old bundle that is neither as compile would write it nor different."""
+    return change.before is None if change is not None else name not in compilation.files
+
+
 def policy_states(compilation: Compilation) -> dict[Ref, PolicyState]:
     """What each policy leaves with after the compilation."""
     kinds = {(p.policy.ref.namespace, p.policy.ref.name): p.policy.ref for p in compilation.resolved.policies}
     rows = policy_rows(compilation.resolved, compilation.allocation)
     return {kinds[namespace, name]: PolicyState(four, six, node) for namespace, name, _, four, six, node in rows}
-
-
-def _check_manifest(change: FileChange | None, found: Collector) -> None:
-    if change is not None and change.before is not None:
-        _decoded(change.path, change.before, _Version, BUNDLE_VERSION, found)
 
 
 def _stored_plan(change: FileChange, found: Collector) -> StoredPlan | None:

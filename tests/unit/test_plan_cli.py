@@ -66,7 +66,7 @@ def test_exit_codes_of_harmless_and_disruptive_changes(example: Path) -> None:
 
 def test_a_plan_without_a_bundle_shows_everything_as_new(example: Path) -> None:
     shutil.rmtree(example / "bundle")
-    done = plan(example, "--exit-code", "--forbid-disruptive")
+    done = plan(example, "--new", "--exit-code", "--forbid-disruptive")
     assert done.returncode == 2
     assert "there is no bundle yet" in done.stdout
     assert not (example / "bundle").exists()
@@ -129,6 +129,41 @@ def test_a_file_in_place_of_the_bundle_is_an_error(example: Path) -> None:
     done = run(example, "plan", *INPUTS, "--against", "cluster.json")
     assert done.returncode == 1, done.stdout
     assert "[bundle-unreadable]" in done.stderr
+
+
+@pytest.mark.parametrize("nothing", ["missing", "empty", "no manifest", "damaged manifest"])
+def test_what_is_no_bundle_is_an_error_unless_it_is_said_to_be_new(example: Path, nothing: str) -> None:
+    """A mistyped directory would make everything look new, and a plan that is never disruptive."""
+    bundle, manifest = example / "bundle", example / "bundle" / "manifest.json"
+    if nothing == "damaged manifest":
+        manifest.write_text(manifest.read_text()[:-10])
+    elif nothing == "no manifest":
+        manifest.unlink()
+    else:
+        shutil.rmtree(bundle)
+    if nothing == "empty":
+        bundle.mkdir()
+    done = plan(example, "--forbid-disruptive")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ("[bundle-unreadable]" if nothing == "damaged manifest" else "[no-bundle]") in done.stderr
+    said = plan(example, "--new")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "there is no bundle yet" in said.stdout
+    assert "3 policies are new" in said.stdout or "4 policies are new" in said.stdout
+
+
+@pytest.mark.parametrize("part", ["status.yaml", "nodes/gw1/plan.json", "nodes/gw1"])
+def test_a_bundle_with_a_part_missing_cannot_be_compared_with(example: Path, part: str) -> None:
+    path = example / "bundle" / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for more in ([], ["--new"]):
+        done = plan(example, *more)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"bundle is no whole bundle: {part.removesuffix('/plan.json')}" in done.stderr
+
+
+def test_new_is_no_harm_where_there_is_a_bundle(example: Path) -> None:
+    assert plan(example, "--new").stdout == plan(example).stdout
 
 
 def test_against_is_needed(example: Path) -> None:

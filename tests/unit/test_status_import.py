@@ -247,7 +247,7 @@ def test_on_the_command_line(migration: Migration) -> None:
     migration.write([gateway(), *POLICIES], EXPORT)
     command = [sys.executable, "-m", "egress_compiler"]
     common = ["-p", "policies.yaml", "-c", "cluster.json", "--import-status", "export.yaml"]
-    for arguments in (["plan", *common, "--against", "bundle"], ["compile", *common, "--out", "bundle"]):
+    for arguments in (["plan", *common, "--against", "bundle", "--new"], ["compile", *common, "--out", "bundle"]):
         done = subprocess.run(
             [*command, *arguments], cwd=migration.directory, capture_output=True, text=True, check=False, timeout=60
         )
