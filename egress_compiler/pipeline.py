@@ -33,7 +33,7 @@ LOCK_NAME = "egress.lock.json"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run reads.  Without ``lock`` the lock file stands beside the policies.
+    """What a run reads.  Without ``lock`` the lock file stands beside the policies, or here where they are a pipe.
 
     ``import_status`` are exports of a live cluster's statuses, whose EIPs are to be kept; ``rebalance`` allows moves;
     with ``warnings_as_errors`` a warning that nobody accepted makes the input invalid.
@@ -53,6 +53,8 @@ class Inputs:
         if self.lock is not None:
             return self.lock
         first = self.policies[0]
+        if first.is_relative_to("/dev") or first.is_relative_to("/proc") or first.is_fifo():
+            return Path(LOCK_NAME)
         return (first if first.is_dir() else first.parent) / LOCK_NAME
 
 

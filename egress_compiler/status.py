@@ -182,13 +182,13 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
     kind = "EgressEndpointSlice" if ref.namespace else "EgressClusterEndpointSlice"
     digest = hashlib.sha256(f"{ref} {part}".encode()).hexdigest()[:5]
     metadata: Any = policy.policy.document.data
-    owner = {"apiVersion": API_VERSION, "kind": ref.kind, "name": ref.name}
     uid = metadata["metadata"].get("uid") if isinstance(metadata, dict) else None
     made = _object(kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p) for p in pods])
-    made["metadata"] |= {
-        "labels": {POLICY_LABEL: ref.name[:63]},
-        "ownerReferences": [owner | ({"uid": uid} if isinstance(uid, str) else {})],
-    }
+    made["metadata"]["labels"] = {POLICY_LABEL: ref.name[:63]}
+    if uid and isinstance(uid, str):
+        # An API server takes no owner without the uid, which only the cluster's own export of the policy has.
+        owner = {"apiVersion": API_VERSION, "kind": ref.kind, "name": ref.name, "uid": uid}
+        made["metadata"]["ownerReferences"] = [owner]
     return made
 
 

@@ -30,7 +30,7 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=PATH,
                 multiple=True,
                 required=True,
-                help="Policy file or directory; repeatable.",
+                help="Policy file or directory, - for standard input; repeatable.",
             ),
             click.option(
                 "--cluster",
@@ -38,7 +38,7 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=PATH,
                 multiple=True,
                 required=True,
-                help="kubectl -o json output, file or directory; repeatable.",
+                help="kubectl -o json output, file or directory, - for standard input; repeatable.",
             ),
             click.option("--inventory", "-i", type=PATH, help="Ansible inventory with the nodes' interface names."),
             click.option("--settings", "-s", type=PATH, help="Settings file."),

@@ -31,10 +31,10 @@ no-files (error): A directory without policy files
     A directory is searched for .yaml, .yml and .json; hidden files, kustomization.yaml and the lock file do not
     count.
 unreadable (error): A path that cannot be read
-    It does not exist, must not be read, or is a pipe, a device or a loop of links. Only regular files and
-    directories are read.
+    It does not exist, must not be read, or is a device or a loop of links. A pipe is read where it was named (- is
+    standard input), and refused where it lies in a directory.
 too-large (error): A file beyond what is read
-    Policy files may have 16 MiB and half a million values, cluster files 2 GiB as JSON and 64 MiB as YAML.
+    Policy files may have 16 MiB and half a million values as YAML and 512 MiB as JSON, cluster files 64 MiB and 2 GiB.
 not-utf8 (error): A file in another encoding
     Files are UTF-8; a byte order mark at the start does no harm.
 empty-file (warning): A policy file without an object

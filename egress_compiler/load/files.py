@@ -1,6 +1,7 @@
 """Paths to decoded text: which files a path stands for, and the limits they must keep.
 
-Only regular files are read: a pipe or a device could keep a run waiting, or never end.
+A pipe is read where the user named it (``-``, ``<(command)``, a FIFO), and waited for; one that merely lies in a
+directory could keep a run waiting, and a device might never end: those are refused.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.source import Position, SourceFile
 
 POLICY_LIMIT = 16 * 1024 * 1024
+JSON_LIMIT = 512 * 1024 * 1024
+"""Of policies as JSON, which kubectl writes and nobody by hand: a big cluster's export is one List."""
 CLUSTER_LIMIT = 2 * 1024 * 1024 * 1024
 CHUNK = 1024 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
+STDIN = Path("-")
+
+_streams: dict[tuple[int, int], bytes] = {}
+"""What came out of pipes, by device and inode: a pipe gives it once, and a run may ask twice."""
 
 _NOT_REGULAR = (
     (stat.S_ISFIFO, "a pipe"),
@@ -37,6 +44,8 @@ _REASONS = {
 
 def shown(path: Path) -> str:
     """The path for messages, whatever bytes it has."""
+    if path == STDIN:
+        return "<stdin>"
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -49,7 +58,7 @@ def find_files(paths: Iterable[Path], found: Collector, *, leave_out: Iterable[s
     files: dict[Path, Path] = {}
     for path in paths:
         try:
-            is_directory = stat.S_ISDIR(path.stat().st_mode)
+            is_directory = path != STDIN and stat.S_ISDIR(path.stat().st_mode)
         except (OSError, ValueError) as problem:
             _report(path, problem, found)
             continue
@@ -59,8 +68,21 @@ def find_files(paths: Iterable[Path], found: Collector, *, leave_out: Iterable[s
             found.error("no-files", f"no .yaml, .yml or .json file in {shown(path)}", None, hint=hint)
             found.missing("documents")
         for file in inside:
-            files.setdefault(Path(os.path.realpath(file)), file)
+            if not is_directory or _regular(file, found):
+                files.setdefault(Path(os.path.realpath(file)), file)
     return tuple(sorted(files.values()))
+
+
+def _regular(path: Path, found: Collector) -> bool:
+    """Whether a file of a directory can be read without waiting; a link to nothing is reported when it is read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return True
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        _report_kind(path, mode, found)
+        return False
+    return True
 
 
 def _walk(top: Path, passed_over: frozenset[str], found: Collector) -> Iterator[Path]:
@@ -82,40 +104,71 @@ def _report(path: Path, problem: OSError | ValueError, found: Collector) -> None
     found.missing("documents")
 
 
-def read_bytes(path: Path, found: Collector, limit: int) -> bytes | None:
-    """The file's content, or None with the reason reported.  Never waits, never takes more than ``limit``."""
+def read_bytes(path: Path, found: Collector, limit: int, *, json_limit: int = 0, streams: bool = False) -> bytes | None:
+    """The file's content, or None with the reason reported.  Never takes more than ``limit``.
+
+    What begins like JSON may have ``json_limit``.  With ``streams`` pipes are read, too, to their end; else it never
+    waits.
+    """
     try:
-        # Without O_NONBLOCK a pipe without a writer would keep us waiting for one.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        handle = os.dup(0) if streams and path == STDIN else _opened(path, streams=streams)
         try:
-            content = _read(handle, path, limit, found)
+            content = _read(handle, path, limit, json_limit, found, streams=streams)
         finally:
             os.close(handle)
     except (OSError, ValueError) as problem:
         _report(path, problem, found)
         return None
-    if content is not None and len(content) > limit:
-        _too_large(path, limit, found)
-        return None
     return content
 
 
-def _read(handle: int, path: Path, limit: int, found: Collector) -> bytes | None:
-    """Everything, or something longer than ``limit``; None after reporting that it is no regular file."""
+def _opened(path: Path, *, streams: bool) -> int:
+    """Without O_NONBLOCK a pipe without a writer would keep us waiting for one, as it should where it was named."""
+    waits = streams and stat.S_ISFIFO(path.stat().st_mode)
+    return os.open(path, os.O_RDONLY | (0 if waits else os.O_NONBLOCK) | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def _read(handle: int, path: Path, limit: int, json_limit: int, found: Collector, *, streams: bool) -> bytes | None:
+    """Everything; None after reporting that it is too much, or no regular file."""
     status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((name for test, name in _NOT_REGULAR if test(status.st_mode)), "no regular file")
-        hint = "" if kind == "a directory" else "save what comes out of it as a file, and name that"
-        found.error("unreadable", f"{shown(path)} is {kind}, not a file", None, hint=hint)
-        found.missing("documents")
+    stream = streams and _is_stream(status.st_mode, path)
+    if not stat.S_ISREG(status.st_mode) and not stream:
+        _report_kind(path, status.st_mode, found)
         return None
+    key = (status.st_dev, status.st_ino)
+    if stream and key in _streams:
+        return _streams[key]
     # One more than the size tells the end; files under /proc say that their size is 0.
-    parts, total, wanted = [], 0, min(status.st_size, limit) + 1
-    while total <= limit and (part := os.read(handle, wanted)):
+    parts, total, wanted = list[bytes](), 0, min(status.st_size, limit) + 1
+    while part := os.read(handle, wanted):
         parts.append(part)
         total += len(part)
+        if total > limit and json_limit > limit and first_byte(parts[0]) in (b"{", b"["):
+            limit = json_limit
+        if total > limit:
+            _too_large(path, limit, found)
+            return None
         wanted = CHUNK
-    return b"".join(parts)
+    content = b"".join(parts)
+    if stream:
+        _streams[key] = content
+    return content
+
+
+def _is_stream(mode: int, path: Path) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or (path == STDIN and stat.S_ISCHR(mode))
+
+
+def first_byte(content: bytes) -> bytes:
+    """The first byte that is no space; of the first kilobyte, as the rest may be large."""
+    return content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _report_kind(path: Path, mode: int, found: Collector) -> None:
+    kind = next((name for test, name in _NOT_REGULAR if test(mode)), "no regular file")
+    hint = "" if kind == "a directory" else "save what comes out of it as a file, and name that"
+    found.error("unreadable", f"{shown(path)} is {kind}, not a file", None, hint=hint)
+    found.missing("documents")
 
 
 def _too_large(path: Path, limit: int, found: Collector) -> None:
@@ -126,7 +179,7 @@ def _too_large(path: Path, limit: int, found: Collector) -> None:
 
 def read_source(path: Path, found: Collector, limit: int = POLICY_LIMIT) -> SourceFile | None:
     """The file decoded as UTF-8 (a byte order mark is dropped), or None with the reason reported."""
-    content = read_bytes(path, found, limit)
+    content = read_bytes(path, found, limit, json_limit=JSON_LIMIT, streams=True)
     return None if content is None else decode(shown(path), content, found)
 
 

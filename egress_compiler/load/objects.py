@@ -17,7 +17,7 @@ import msgspec
 
 from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document, Path
-from egress_compiler.load.files import CLUSTER_LIMIT, POLICY_LIMIT, decode, read_bytes, shown
+from egress_compiler.load.files import CLUSTER_LIMIT, POLICY_LIMIT, decode, first_byte, read_bytes, shown
 from egress_compiler.load.json_text import parse_json
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.source import Position, SourceFile
@@ -184,10 +184,10 @@ class Located:
 
 def load_objects(path: FilePath, found: Collector) -> tuple[Located, ...]:
     """The objects of a file whose kind matters; what is wrong with the file is reported."""
-    content = read_bytes(path, found, CLUSTER_LIMIT)
+    content = read_bytes(path, found, CLUSTER_LIMIT, streams=True)
     if content is None:
         return ()
-    if _first(content) in (b"{", b"["):
+    if first_byte(content) in (b"{", b"["):
         return _from_json(_JsonFile(shown(path), content), found)
     if len(content) > YAML_LIMIT:
         hint = "export with 'kubectl get ... -o json', which is read a hundred times faster"
@@ -198,11 +198,6 @@ def load_objects(path: FilePath, found: Collector) -> tuple[Located, ...]:
     if source is None:
         return ()
     return tuple(item for document in parse_yaml(source, found) for item in _from_yaml(document, found))
-
-
-def _first(content: bytes) -> bytes:
-    """The first byte that is no space; of the first kilobyte, as the rest may be large."""
-    return content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
 
 
 def _from_json(file: _JsonFile, found: Collector) -> tuple[Located, ...]:

@@ -1,7 +1,11 @@
 """Paths that are files, directories and neither: what is read, and that nothing waits or fills the memory."""
 
+import json
 import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +14,9 @@ import pytest
 from egress_compiler.diagnostics import Collector
 from egress_compiler.load import files, load_cluster, load_documents, load_lock, load_settings
 from egress_compiler.load.files import find_files, read_bytes
+from egress_compiler.pipeline import Inputs
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def found_in(path: Path) -> tuple[list[str], list[str]]:
@@ -85,7 +92,68 @@ def test_devices_are_refused_at_once(device: str) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_pipes_and_sockets_are_refused_at_once(tmp_path: Path) -> None:
+def piped(content: bytes) -> Path:
+    """A pipe as a shell hands it over for <(command)."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(content)
+    return Path(f"/dev/fd/{reading}")
+
+
+GATEWAY = b"""\
+apiVersion: egressgateway.spidernet.io/v1beta1
+kind: EgressGateway
+metadata: {name: g}
+spec: {nodeSelector: {selector: {matchLabels: {a: b}}}}
+"""
+
+
+def test_pipes_are_read_where_they_were_named(tmp_path: Path) -> None:
+    found = Collector()
+    pipe = piped(GATEWAY)
+    for _ in range(2):  # who asks twice, as plan does, is not waited for
+        (gateway,) = load_documents([pipe], found)
+        assert gateway.source.name == str(pipe)
+    nodes = piped(b'{"kind": "Node", "metadata": {"name": "n"}, "status": {"addresses": []}}')
+    load_cluster([nodes], Collector())
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    threading.Thread(target=lambda: fifo.write_bytes(GATEWAY)).start()
+    assert len(load_documents([fifo], found)) == 1
+    assert found.found == ()
+
+
+def test_standard_input_is_a_file_named_hyphen(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "egress_compiler", "validate", "-"]
+    good = subprocess.run(command, input=GATEWAY, capture_output=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert (good.returncode, good.stdout, good.stderr) == (0, b"Valid: 1 gateway and 0 policies.\n", b"")
+    wrong = subprocess.run(command, input=b"kind: [", capture_output=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith(b"<stdin>:2:1: error:")
+
+
+@pytest.mark.parametrize("policies", ["-", "/dev/stdin", "/dev/fd/0"])
+def test_the_lock_file_of_policies_from_a_pipe_is_in_the_working_directory(policies: str) -> None:
+    assert Inputs((Path(policies),), ()).lock_path == Path("egress.lock.json")
+
+
+def test_policies_as_json_may_be_larger_than_anybody_writes(tmp_path: Path) -> None:
+    item = {
+        "apiVersion": "egressgateway.spidernet.io/v1beta1",
+        "kind": "EgressGateway",
+        "metadata": {"name": "g", "annotations": {"note": "x" * files.POLICY_LIMIT}},
+        "spec": {"nodeSelector": {"selector": {"matchLabels": {"a": "b"}}}},
+    }
+    (tmp_path / "export.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [item]}))
+    (tmp_path / "hand.yaml").write_text("# " + "x" * files.POLICY_LIMIT)
+    found, refused = Collector(), Collector()
+    assert len(load_documents([tmp_path / "export.json"], found)) == 1
+    assert found.found == ()
+    load_documents([tmp_path / "hand.yaml"], refused)
+    assert [diagnostic.code for diagnostic in refused.found] == ["too-large"]
+
+
+def test_pipes_and_sockets_in_a_directory_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket.yaml"))
