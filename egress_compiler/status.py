@@ -12,10 +12,12 @@ from egress_compiler.allocate import Allocation, Placement
 from egress_compiler.ir import NodePlan
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, Family, format_address, size
+from egress_compiler.numbering import node_mark
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 API_VERSION = "egressgateway.spidernet.io/v1beta1"
 POLICY_LABEL = "spidernet.io/policy-name"
+READY = "Ready"
 COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL")
 WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS")
 GATEWAY_COLUMNS = (
@@ -103,7 +105,7 @@ def status_objects(resolved: Resolved, allocation: Allocation, plans: Sequence[N
         _policy(policy.policy.ref, allocation.placements[policy.policy.ref], allocation)
         for policy in sorted(resolved.policies, key=lambda p: p.policy.ref)
     ]
-    return [*gateways, *policies, *(_tunnel(plan) for plan in plans)]
+    return [*gateways, *policies, *(_tunnel(plan, allocation) for plan in plans)]
 
 
 def _text(placement: Placement, family: Family) -> str:
@@ -146,7 +148,7 @@ def _gateway(resolved: ResolvedGateway, everything: Resolved, allocation: Alloca
         total = size(gateway.pool[family])
         usage |= {f"ipv{family}Total": total, f"ipv{family}Free": total - len(used[family])}
     node_list = [
-        {"name": node, "status": "Ready", "eips": [_eip(key, eips[key]) for key in sorted(eips)]}
+        {"name": node, "status": READY, "eips": [_eip(key, eips[key]) for key in sorted(eips)]}
         for node, eips in by_node.items()
     ]
     return _object("EgressGateway", gateway.name, status={"nodeList": node_list, "ipUsage": usage})
@@ -157,13 +159,17 @@ def _eip(addresses: tuple[str, str], refs: Iterable[Ref]) -> dict[str, Any]:
     return {"ipv4": addresses[0], "ipv6": addresses[1], "policies": policies}
 
 
-def _tunnel(plan: NodePlan) -> dict[str, Any]:
-    addresses = {"ipv6" if ":" in address else "ipv4": address.partition("/")[0] for address in plan.tunnel.addresses}
-    return _object(
-        "EgressTunnel",
-        plan.node,
-        status={"tunnel": {**addresses, "mac": plan.tunnel.mac, "parent": {"name": plan.interface}}},
-    )
+def _tunnel(plan: NodePlan, allocation: Allocation) -> dict[str, Any]:
+    addresses = {_family_field(address): address.partition("/")[0] for address in plan.tunnel.addresses}
+    parent = {"name": plan.interface, _family_field(plan.tunnel.underlay): plan.tunnel.underlay}
+    # Of a node, not of a slot: what a gateway gives to connections whose pod is there.
+    mark = f"{node_mark(allocation.node_index[plan.node]):#x}"
+    tunnel = {**addresses, "mac": plan.tunnel.mac, "parent": parent}
+    return _object("EgressTunnel", plan.node, status={"mark": mark, "phase": READY, "tunnel": tunnel})
+
+
+def _family_field(address: str) -> str:
+    return "ipv6" if ":" in address else "ipv4"
 
 
 def endpoint_slices(resolved: Resolved, limit: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from egress_compiler.validate.cel import add_rules
 from egress_compiler.validate.schemas import definitions, schema
 
 GROUP, VERSION = "egressgateway.spidernet.io", "v1beta1"
@@ -17,11 +18,14 @@ _DROPPED = frozenset({"$schema", "$id", "$defs", "$ref", "$comment", "title", "e
 
 
 class _Kind(NamedTuple):
-    """``columns`` are printer columns: heading and JSON path; ``parts`` the top-level fields and their schemas."""
+    """``columns`` are printer columns: heading and JSON path; ``parts`` the top-level fields and their schemas.
+
+    Columns and the first of the short names in ``short`` are those of the in-cluster controller and its guide.
+    """
 
     kind: str
     plural: str
-    short: str
+    short: tuple[str, ...]
     namespaced: bool
     columns: tuple[tuple[str, str], ...]
     parts: Mapping[str, str]
@@ -31,7 +35,7 @@ _POLICY_COLUMNS = (
     ("GATEWAY", ".spec.egressGatewayName"),
     ("IPV4", ".status.eip.ipv4"),
     ("IPV6", ".status.eip.ipv6"),
-    ("EGRESSNODE", ".status.node"),
+    ("EGRESSTUNNEL", ".status.node"),
 )
 _GATEWAY_COLUMNS = (
     ("IPV4DEFAULTEIP", ".spec.ippools.ipv4DefaultEIP"),
@@ -43,42 +47,48 @@ _GATEWAY_COLUMNS = (
     ("IPV6FREE", ".status.ipUsage.ipv6Free"),
 )
 _TUNNEL_COLUMNS = (
-    ("IPV4", ".status.tunnel.ipv4"),
-    ("IPV6", ".status.tunnel.ipv6"),
-    ("MAC", ".status.tunnel.mac"),
+    ("TUNNELMAC", ".status.tunnel.mac"),
+    ("TUNNELIPV4", ".status.tunnel.ipv4"),
+    ("TUNNELIPV6", ".status.tunnel.ipv6"),
+    ("MARK", ".status.mark"),
+    ("PHASE", ".status.phase"),
 )
 _NUMBERS = ("IPV4TOTAL", "IPV4FREE", "IPV6TOTAL", "IPV6FREE")
 
+_POLICY_STATUS, _ENDPOINTS = {"status": "policyStatus"}, {"endpoints": "endpoints"}
 _KINDS = (
-    _Kind("EgressGateway", "egressgateways", "egw", False, _GATEWAY_COLUMNS, {"status": "gatewayStatus"}),
-    _Kind("EgressPolicy", "egresspolicies", "egp", True, _POLICY_COLUMNS, {"status": "policyStatus"}),
-    _Kind("EgressClusterPolicy", "egressclusterpolicies", "egcp", False, _POLICY_COLUMNS, {"status": "policyStatus"}),
-    _Kind("EgressClusterInfo", "egressclusterinfos", "egci", False, (), {"status": "clusterInfoStatus"}),
-    _Kind("EgressEndpointSlice", "egressendpointslices", "egs", True, (), {"endpoints": "endpoints"}),
-    _Kind("EgressClusterEndpointSlice", "egressclusterendpointslices", "egcs", False, (), {"endpoints": "endpoints"}),
-    _Kind("EgressTunnel", "egresstunnels", "egt", False, _TUNNEL_COLUMNS, {"status": "tunnelStatus"}),
+    _Kind("EgressGateway", "egressgateways", ("egw",), False, _GATEWAY_COLUMNS, {"status": "gatewayStatus"}),
+    _Kind("EgressPolicy", "egresspolicies", ("egp",), True, _POLICY_COLUMNS, _POLICY_STATUS),
+    _Kind("EgressClusterPolicy", "egressclusterpolicies", ("egcp",), False, _POLICY_COLUMNS, _POLICY_STATUS),
+    _Kind("EgressClusterInfo", "egressclusterinfos", ("egci",), False, (), {"status": "clusterInfoStatus"}),
+    _Kind("EgressEndpointSlice", "egressendpointslices", ("egep", "egs"), True, (), _ENDPOINTS),
+    _Kind("EgressClusterEndpointSlice", "egressclusterendpointslices", ("egcep", "egcs"), False, (), _ENDPOINTS),
+    _Kind("EgressTunnel", "egresstunnels", ("egt",), False, _TUNNEL_COLUMNS, {"status": "tunnelStatus"}),
 )
 
 
-def crds() -> tuple[dict[str, Any], ...]:
-    """One CRD for each kind of the language, in the order of the manual."""
-    return tuple(_crd(kind) for kind in _KINDS)
+def crds(*, with_rules: bool = True) -> tuple[dict[str, Any], ...]:
+    """One CRD for each kind of the language, in the order of the manual.
+
+    ``with_rules`` says in CEL what the schema cannot say, for which an API server has to be of Kubernetes 1.31.
+    """
+    return tuple(_crd(kind, with_rules) for kind in _KINDS)
 
 
-def _crd(kind: _Kind) -> dict[str, Any]:
+def _crd(kind: _Kind, with_rules: bool) -> dict[str, Any]:
     names = {
         "kind": kind.kind,
         "listKind": f"{kind.kind}List",
         "plural": kind.plural,
         "singular": kind.kind.lower(),
-        "shortNames": [kind.short],
+        "shortNames": list(kind.short),
         "categories": ["egressgateway"],
     }
     version: dict[str, Any] = {
         "name": VERSION,
         "served": True,
         "storage": True,
-        "schema": {"openAPIV3Schema": _root(kind)},
+        "schema": {"openAPIV3Schema": _root(kind, with_rules)},
     }
     if "status" in kind.parts:
         version["subresources"] = {"status": {}}
@@ -103,7 +113,7 @@ def _column_type(name: str) -> str:
     return "integer" if name in _NUMBERS else "boolean" if name == "CLUSTERDEFAULT" else "string"
 
 
-def _root(kind: _Kind) -> dict[str, Any]:
+def _root(kind: _Kind, with_rules: bool) -> dict[str, Any]:
     """The kind's own schema with what it answers with; the API server knows metadata itself."""
     answers = schema("output")["$defs"]
     written = schema(kind.kind.lower()) if _is_written(kind) else {"description": answers[kind.kind]["description"]}
@@ -116,7 +126,11 @@ def _root(kind: _Kind) -> dict[str, Any]:
         properties["spec"] = structural(written["properties"]["spec"])
     properties |= {field: structural(answers[name]) for field, name in kind.parts.items()}
     root = {"description": written["description"], "type": "object", "properties": properties}
-    return root | ({"required": ["spec"]} if "spec" in written.get("required", ()) else {})
+    if "spec" in written.get("required", ()):
+        root["required"] = ["spec"]
+    if with_rules:
+        add_rules(kind.kind, root)
+    return root
 
 
 def _is_written(kind: _Kind) -> bool:

@@ -23,7 +23,7 @@ BUNDLES = (Path(__file__).parents[1] / "golden" / "two-nodes").rglob("*.yaml")
 ALLOWED = {
     *("type", "description", "properties", "required", "items", "additionalProperties", "enum", "default"),
     *("pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "minItems", "maxItems"),
-    "x-kubernetes-preserve-unknown-fields",
+    *("maxProperties", "format", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations"),
 }
 """Of JSONSchemaProps (apiextensions.k8s.io/v1) what is used here; $ref, const and definitions are forbidden there."""
 
@@ -84,7 +84,7 @@ def test_no_name_stands_for_two_kinds() -> None:
         for word in {names["plural"], names["singular"], *names["shortNames"]}
     ]
     assert len(words) == len(set(words))
-    assert {"egw", "egp", "egcp", "egci", "egt"} <= set(words)
+    assert {"egw", "egp", "egcp", "egci", "egt", "egep", "egcep"} <= set(words), "as the in-cluster controller's"
 
 
 @pytest.mark.parametrize("kind", CRDS)
@@ -99,7 +99,21 @@ def test_columns_show_fields_that_exist(kind: str) -> None:
 
 def test_policies_have_the_columns_of_status() -> None:
     columns = CRDS["EgressPolicy"]["spec"]["versions"][0]["additionalPrinterColumns"]
-    assert [column["name"] for column in columns] == ["GATEWAY", "IPV4", "IPV6", "EGRESSNODE", "AGE"]
+    assert [column["name"] for column in columns] == ["GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL", "AGE"]
+
+
+def test_tunnels_have_the_columns_and_fields_of_the_in_cluster_controller() -> None:
+    columns = CRDS["EgressTunnel"]["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert [column["name"] for column in columns] == ["TUNNELMAC", "TUNNELIPV4", "TUNNELIPV6", "MARK", "PHASE", "AGE"]
+    assert set(root("EgressTunnel")["properties"]["status"]["properties"]) == {
+        *("tunnel", "phase", "mark", "lastHeartbeatTime"),
+    }
+
+
+def test_for_an_older_api_server_the_rules_can_be_left_out() -> None:
+    for with_rules in (True, False):
+        made = json.dumps(crds(with_rules=with_rules))
+        assert ("x-kubernetes-validations" in made, "isCIDR" in made) == (with_rules, with_rules)
 
 
 def pruned(value: Any, schema: Mapping[str, Any]) -> Any:
