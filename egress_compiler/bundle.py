@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from egress_compiler.allocate import Allocation
+from egress_compiler.commit import FileChange, replace_file, write_together
 from egress_compiler.document import Document
+from egress_compiler.exclusive import sole_writer
 from egress_compiler.ir import NodePlan
 from egress_compiler.model.settings import Settings
 from egress_compiler.render import node_files
@@ -33,15 +32,6 @@ class Compiled(Protocol):
     def lock_path(self) -> Path: ...
     @property
     def lock_text(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """One file that differs; ``before`` is None where it is new, ``after`` None where it goes."""
-
-    path: Path
-    before: str | None
-    after: str | None
 
 
 def bundle_files(
@@ -128,24 +118,33 @@ def _listed(out: Path) -> set[Path]:
 
 
 def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
-    """Writes what differs, each file atomically, the manifest last; tells what it wrote.  Raises OSError."""
-    return _write(changes(compiled, out), out)
+    """Writes what differs, bundle and lock file together or neither; tells what it wrote.  Raises OSError, Busy."""
+    with sole_writer(out, compiled.lock_path):
+        pending = changes(compiled, out)
+        beside = next((change for change in pending if change.path == compiled.lock_path), None)
+        write_together(_manifest_last((change for change in pending if change is not beside), out), out, beside)
+    return pending
 
 
 def write_files(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
     """The same without the lock file, for a bundle beside the one that is committed."""
-    return _write(_changes({}, compiled.files, out), out)
-
-
-def _write(pending: tuple[FileChange, ...], out: Path) -> tuple[FileChange, ...]:
-    manifest = out / "manifest.json"
-    for change in sorted(pending, key=lambda change: (change.path == manifest, change.path)):
-        if change.after is None:
-            change.path.unlink()
-            _remove_empty(change.path.parent, out)
-        else:
-            _replace(change.path, change.after)
+    with sole_writer(out):
+        pending = _changes({}, compiled.files, out)
+        write_together(_manifest_last(pending, out), out)
     return pending
+
+
+def write_lock(compiled: Compiled) -> bool:
+    """Writes the lock file alone where it differs; whether it did.  Raises OSError, Busy."""
+    with sole_writer(compiled.lock_path.parent):
+        if _read(compiled.lock_path) == compiled.lock_text:
+            return False
+        replace_file(compiled.lock_path, compiled.lock_text)
+        return True
+
+
+def _manifest_last(pending: Iterable[FileChange], out: Path) -> list[FileChange]:
+    return sorted(pending, key=lambda change: (change.path == out / "manifest.json", change.path))
 
 
 def _read(path: Path) -> str | None:
@@ -153,24 +152,3 @@ def _read(path: Path) -> str | None:
         return path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return None
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o755 if text.startswith("#!") else 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _remove_empty(directory: Path, stop: Path) -> None:
-    while directory != stop and not any(directory.iterdir()):
-        directory.rmdir()
-        directory = directory.parent

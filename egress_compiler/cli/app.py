@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from egress_compiler.cli import signals, streams
 from egress_compiler.cli.compile import compile_command, validate_command
 from egress_compiler.cli.explain import explain_command
 from egress_compiler.cli.lab import echo_server_command, lab_group
@@ -18,7 +19,7 @@ from egress_compiler.cli.plan import plan_command
 from egress_compiler.cli.schema import schema_command
 from egress_compiler.cli.snapshot import snapshot_command
 from egress_compiler.cli.status import status_command
-from egress_compiler.diagnostics import InvalidInput, printable
+from egress_compiler.diagnostics import Diagnostic, InvalidInput, Severity, printable
 from egress_compiler.lab.errors import LabError
 
 EXIT_INVALID = 1
@@ -26,17 +27,22 @@ EXIT_USAGE = 64
 EXIT_INTERNAL = 70
 
 
-class _NobodyListens(Exception):
-    """Standard output is a pipe whose reader has seen enough."""
+class _Stopped(Exception):
+    """By a signal.  click would add an empty line to a KeyboardInterrupt."""
 
 
 class _App(click.Group):
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except KeyboardInterrupt:
+            raise _Stopped from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # click would end with 1, which says that the input is wrong.
-            raise _NobodyListens from None
+        except KeyboardInterrupt:
+            raise _Stopped from None
 
 
 @click.group(cls=_App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,29 +67,45 @@ def main() -> None:
     """Runs the command line and exits with its documented code; no input gives a traceback."""
     run = Run()
     try:
+        code = _outcome(run)
+        streams.flush()
+    except streams.Undeliverable as lost:
+        streams.discard()
+        code = run.code
+        if not lost.nobody_reads:
+            report([Diagnostic("unwritable", Severity.ERROR, str(lost))])
+            code = EXIT_INVALID
+    if signals.received():
+        signals.end()
+    sys.exit(EXIT_INVALID if code == 0 and streams.error_lost() else code)
+
+
+def _outcome(run: Run) -> int:
+    """The exit code; all that is to be said was said."""
+    try:
         code = app.main(standalone_mode=False, obj=run)
-        sys.exit(code if isinstance(code, int) else 0)
-    except InvalidInput as problem:
-        report(problem.diagnostics, run.output, refused=True)
-        sys.exit(EXIT_INVALID)
-    except LabError as problem:
-        click.echo(f"egress-compiler: {printable(str(problem))}", err=True)
-        sys.exit(EXIT_INVALID)
+        return code if isinstance(code, int) else 0
+    except (InvalidInput, LabError) as problem:
+        run.code = EXIT_INVALID
+        if isinstance(problem, InvalidInput):
+            report(problem.diagnostics, run.output, refused=problem.nothing_written)
+        else:
+            click.echo(f"egress-compiler: {printable(str(problem))}", err=True)
+        return EXIT_INVALID
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.Abort:
-        click.echo("egress-compiler: interrupted", err=True)
-        sys.exit(130)
+        return done.exit_code
+    except (_Stopped, click.Abort):
+        signals.end()
     except click.ClickException as problem:
         problem.show()
         if isinstance(problem, click.UsageError) and problem.ctx is None:
             click.echo(app.get_usage(click.Context(app, info_name="egress-compiler")), err=True)
-        sys.exit(EXIT_USAGE)
-    except _NobodyListens:
-        # A second complaint at interpreter exit helps nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return EXIT_USAGE
+    except streams.Undeliverable:
+        raise
     except Exception as problem:
+        if signals.received():
+            signals.end()
         if os.environ.get("EGRESS_COMPILER_DEBUG"):
             traceback.print_exc()
         click.echo(
@@ -91,4 +113,4 @@ def main() -> None:
             "Set EGRESS_COMPILER_DEBUG=1 for the traceback, and please report it.",
             err=True,
         )
-        sys.exit(EXIT_INTERNAL)
+        return EXIT_INTERNAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import click
 
 from egress_compiler import bundle
 from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
-from egress_compiler.diagnostics import Collector, InvalidInput, counted, in_order, printable, refuse_open_warnings
+from egress_compiler.cli.writing import cut_off, told, writing
+from egress_compiler.commit import FileChange
+from egress_compiler.diagnostics import Collector, counted, in_order, printable, refuse_open_warnings
 from egress_compiler.pipeline import Compilation, Inputs, check_files, compile_bundle
 
 PATH = click.Path(path_type=Path)
@@ -114,18 +117,17 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
     _require_apart(out, (*options["policies"], *options["cluster"]))
-    compilation = compile_bundle(inputs_from(options))
-    try:
-        changed = bundle.changes(compilation, out) if check else bundle.write(compilation, out)
-    except OSError as problem:
-        found = Collector()
-        found.error("unwritable", f"{problem.filename} cannot be written: {problem.strerror}", None)
-        raise InvalidInput(found.found) from None
+    inputs = inputs_from(options)
+    with nullcontext(cut_off(out)) if check else writing(out, inputs.lock_path) as left:
+        compilation = compile_bundle(inputs)
+        with told():
+            changed = bundle.changes(compilation, out) if check else bundle.write(compilation, out)
+    diagnostics = in_order([*left, *compilation.diagnostics])
     deliver(
         output,
-        compilation.diagnostics,
+        diagnostics,
         lambda: click.echo(_summary(compilation, changed, out, check)),
-        lambda: {"changed": [str(change.path) for change in changed]} | diagnostics_json(compilation.diagnostics),
+        lambda: {"changed": [str(change.path) for change in changed]} | diagnostics_json(diagnostics),
     )
     return EXIT_CHANGES if check and changed else 0
 
@@ -137,7 +139,7 @@ def _require_apart(out: Path, inputs: tuple[Path, ...]) -> None:
             raise click.UsageError(f"--out {out} lies inside the input directory {path}")
 
 
-def _summary(compilation: Compilation, changed: tuple[bundle.FileChange, ...], out: Path, check: bool) -> str:
+def _summary(compilation: Compilation, changed: tuple[FileChange, ...], out: Path, check: bool) -> str:
     lines = [f"  {_sign(change)} {change.path}" for change in changed[:20]] if check else []
     more = [f"  ... and {len(changed) - 20} more"] if check and len(changed) > 20 else []
     verb = "would change" if check else "changed"
@@ -147,7 +149,7 @@ def _summary(compilation: Compilation, changed: tuple[bundle.FileChange, ...], o
     return "\n".join([head, *lines, *more])
 
 
-def _sign(change: bundle.FileChange) -> str:
+def _sign(change: FileChange) -> str:
     if change.before is None:
         return "+"
     return "-" if change.after is None else "~"

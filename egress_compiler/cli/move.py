@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from egress_compiler import bundle
 from egress_compiler.cli.compile import input_options, inputs_from
 from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.cli.plan import show
-from egress_compiler.diagnostics import Collector, InvalidInput, nearest, printable, quoted
+from egress_compiler.cli.writing import told, writing
+from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.model.lock import EipLock, Lock
 from egress_compiler.net import FAMILIES, AddressError, contains, format_address, parse_address
 from egress_compiler.pipeline import Compilation, compile_bundle
@@ -32,17 +34,19 @@ def move_command(eip: str, node: str, dry_run: bool, output: str, **options: Any
     The bundle is not touched: compile writes it, and no later run moves the EIP while that node is a gateway.
     """
     inputs = inputs_from(options)
-    before = compile_bundle(inputs)
-    key = _lock_key(before, eip, node)
-    # From the whole allocation, not from the file: what is not in the lock file yet must not move either.
-    after = compile_bundle(inputs, pinned(before.allocation.lock, key, node))
-    plan = between(before, after, "what compile would write now")
-    written = () if dry_run else _write_lock(after)
-    answer = {"eip": key, "node": node, "written": bool(written)}
+    with nullcontext() if dry_run else writing(inputs.lock_path.parent, inputs.lock_path):
+        before = compile_bundle(inputs)
+        key = _lock_key(before, eip, node)
+        # From the whole allocation, not from the file: what is not in the lock file yet must not move either.
+        after = compile_bundle(inputs, pinned(before.allocation.lock, key, node))
+        plan = between(before, after, "what compile would write now")
+        with told():
+            written = not dry_run and bundle.write_lock(after)
+    answer = {"eip": key, "node": node, "written": written}
     deliver(
         output,
         after.diagnostics,
-        lambda: _tell(plan, before, key, node, _outcome(after, dry_run, bool(written))),
+        lambda: _tell(plan, before, key, node, _outcome(after, dry_run, written)),
         lambda: plan_json(plan) | answer | diagnostics_json(after.diagnostics),
     )
 
@@ -65,16 +69,6 @@ def _tell(plan: Plan, before: Compilation, key: str, node: str, outcome: str) ->
     else:
         show(plan)
     click.echo(outcome)
-
-
-def _write_lock(after: Compilation) -> tuple[bundle.FileChange, ...]:
-    # A compilation without files: of everything that a bundle would be, the lock file alone is written.
-    try:
-        return bundle.write(replace(after, files={}), after.lock_path)
-    except OSError as problem:
-        found = Collector()
-        found.error("unwritable", f"{problem.filename} cannot be written: {problem.strerror}", None)
-        raise InvalidInput(found.found) from None
 
 
 def _lock_key(compilation: Compilation, eip: str, node: str) -> str:

@@ -32,9 +32,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Run:
-    """What outlives a command's context: ``output`` is the format that it was asked for."""
+    """What outlives a command's context: ``output`` is the format that it was asked for.
+
+    ``code`` is what the command ends with where nobody reads its answer to the end.
+    """
 
     output: str = "text"
+    code: int = 0
 
 
 def _remember(context: click.Context, _: click.Parameter, value: str) -> str:

@@ -12,7 +12,8 @@ import click
 from egress_compiler import bundle
 from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from
 from egress_compiler.cli.output import FORMATS, MACHINES, deliver, diagnostics_json, format_option
-from egress_compiler.diagnostics import Collector, printable
+from egress_compiler.cli.writing import cut_off
+from egress_compiler.diagnostics import Collector, in_order, printable
 from egress_compiler.pipeline import Compilation, compile_bundle, without_cycle_collection
 from egress_compiler.plan import MARKDOWN_LIMIT, Plan, bundle_before, compare
 from egress_compiler.plan import as_json as plan_json
@@ -45,11 +46,12 @@ def plan_command(
     """Show what compile would change: who leaves with another address, what breaks, which files."""
     compilation = compile_bundle(inputs_from(options))
     plan = plan_against(compilation, against, diffs, new=new)
+    diagnostics = in_order([*cut_off(against), *compilation.diagnostics])
     deliver(
         output,
-        compilation.diagnostics,
+        diagnostics,
         lambda: click.echo(plan_markdown(plan), nl=False) if output == "markdown" else show(plan),
-        lambda: plan_json(plan) | diagnostics_json(compilation.diagnostics),
+        lambda: plan_json(plan) | diagnostics_json(diagnostics),
     )
     if forbid_disruptive and plan.disruptive:
         click.echo("egress-compiler: the plan is disruptive, which --forbid-disruptive refuses", err=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +9,9 @@ import click
 
 from egress_compiler.cli.compile import PATH
 from egress_compiler.cli.output import FORMAT, deliver, progress, report
-from egress_compiler.diagnostics import Collector, InvalidInput, printable
+from egress_compiler.cli.writing import told
+from egress_compiler.commit import replace_file
+from egress_compiler.diagnostics import Collector, printable
 from egress_compiler.load.live import TIMEOUT, read_live, snapshot_text
 
 
@@ -56,21 +56,8 @@ def snapshot_command(kubeconfig: Path | None, context: str | None, timeout: floa
 
 def _write(path: Path, text: str) -> bool:
     """Writes the file in one step where it differs; whether it did."""
-    content = text.encode()
-    try:
-        if path.is_file() and path.read_bytes() == content:
+    with told():
+        if path.is_file() and path.read_bytes() == text.encode():
             return False
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as problem:
-        found = Collector()
-        found.error("unwritable", f"{path} cannot be written: {problem.strerror}", None)
-        raise InvalidInput(found.found) from None
+        replace_file(path, text)
     return True

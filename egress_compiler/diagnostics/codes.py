@@ -240,7 +240,11 @@ accept-unused (warning): An acceptance of a warning that is not there
 
 # What a command was asked for
 unwritable (error): A file that cannot be written
-    The operating system's reason is in the message; what was there before is still there.
+    The operating system's reason is in the message. Bundle and lock file are as they were, both of them. Standard
+    output that takes no more is told the same way.
+interrupted-write (warning): A run was cut off while it wrote
+    By a loss of power or a kill, between the first and the last of its files. compile takes back what that run did, so
+    that bundle and lock file belong together again, and goes on; a command that only reads tells of it.
 no-bundle (error): A directory to compare with that holds no bundle
     Where there is none yet, --new says so.
 bundle-unreadable (error): A bundle that cannot be compared with

@@ -50,12 +50,16 @@ class Acceptance:
 
 
 class InvalidInput(Exception):
-    """The input cannot be compiled; carries every diagnostic of the run, warnings included."""
+    """The input cannot be compiled; carries every diagnostic of the run, warnings included.
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    ``nothing_written`` is False in the one case in which a file could be written, but not all.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], *, nothing_written: bool = True) -> None:
         first = next((d.message for d in diagnostics if d.severity is Severity.ERROR), "")
         super().__init__(f"{counted(count_errors(diagnostics), 'error')}: {first}")
         self.diagnostics = tuple(diagnostics)
+        self.nothing_written = nothing_written
 
 
 class Collector:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from egress_compiler.bundle import BUNDLE_VERSION, NODES, FileChange
+from egress_compiler.bundle import BUNDLE_VERSION, NODES
+from egress_compiler.commit import FileChange
 from egress_compiler.diagnostics import Collector, listing, printable
 from egress_compiler.ir import (
     PLAN_VERSION,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from egress_compiler.bundle import NODES, FileChange
+from egress_compiler.bundle import NODES
+from egress_compiler.commit import FileChange
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, format_interval
 from egress_compiler.pipeline import Compilation

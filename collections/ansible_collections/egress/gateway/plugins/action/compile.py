@@ -16,7 +16,9 @@ from ansible_collections.egress.gateway.plugins.plugin_utils.paths import contro
 
 try:
     from egress_compiler import bundle as writer
+    from egress_compiler.commit import heal
     from egress_compiler.diagnostics import InvalidInput, as_json, as_text
+    from egress_compiler.exclusive import Busy, sole_writer
     from egress_compiler.pipeline import Inputs, compile_bundle
 
     MISSING = None
@@ -41,19 +43,27 @@ class ActionModule(ActionBase):
         )
         if MISSING is not None:
             raise AnsibleActionFail("the Python package egress-compiler is not where Ansible runs: %s" % MISSING)
+        inputs, out = _inputs(arguments), controller_path(arguments["out"])
+        healed = None
         try:
-            compilation = compile_bundle(_inputs(arguments))
+            if self._task.check_mode:
+                compilation = compile_bundle(inputs)
+                changes = writer.changes(compilation, out)
+            else:
+                with sole_writer(out, inputs.lock_path):
+                    healed = heal(out)
+                    compilation = compile_bundle(inputs)
+                    changes = writer.write(compilation, out)
         except InvalidInput as error:
             return {
                 "failed": True,
                 "msg": "\n".join(as_text(diagnostic) for diagnostic in error.diagnostics),
                 "diagnostics": [as_json(diagnostic) for diagnostic in error.diagnostics],
             }
-        out = controller_path(arguments["out"])
-        try:
-            changes = (writer.changes if self._task.check_mode else writer.write)(compilation, out)
         except OSError as error:
             raise AnsibleActionFail("%s: %s" % (error.filename or out, error.strerror)) from error
+        except Busy as error:
+            raise AnsibleActionFail(str(error)) from error
         result = {
             "changed": bool(changes),
             "files": [str(change.path) for change in changes],
@@ -61,6 +71,8 @@ class ActionModule(ActionBase):
             "diagnostics": [as_json(diagnostic) for diagnostic in compilation.diagnostics],
             "warnings": [as_text(diagnostic) for diagnostic in compilation.diagnostics],
         }
+        if healed is not None:
+            result["warnings"].append("%s: an earlier run was cut off while it wrote; this one has put it right" % out)
         if self._task.diff:
             result["diff"] = [_diff(change) for change in changes]
         return result
