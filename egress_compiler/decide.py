@@ -45,8 +45,14 @@ def decide(resolved: Resolved, allocation: Allocation, source: Address, destinat
 
 
 def matching_source(resolved: Resolved, source: Address) -> Iterator[ResolvedPolicy]:
-    """The policies that select ``source``, in the order in which packets meet them."""
+    """The policies that select ``source``, in the order in which packets meet them.
+
+    None where only pods of nodes without a configuration have the address: their packets meet nothing of ours.
+    """
     pods = frozenset(position for position, pod in enumerate(resolved.cluster.pods) if source in pod.addresses)
+    others = resolved.cluster.others
+    if pods and all(resolved.cluster.pods[position].node in others for position in pods):
+        return
     for policy in resolved.policies:
         if not pods.isdisjoint(policy.pods) or contains(policy.subnets[source.family], source.value):
             yield policy

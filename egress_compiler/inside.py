@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from egress_compiler.diagnostics import Collector, counted, listing
-from egress_compiler.model.cluster import Cluster
+from egress_compiler.model.cluster import Cluster, single
 from egress_compiler.model.policy import ClusterInfo
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, parse_span, union
@@ -45,8 +45,18 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
         if info.node_ip:
             inside[family] += [
                 Interval(a.value, a.value)
-                for node in cluster.nodes
+                for node in cluster.all_nodes
                 for a in (*node.addresses, *node.external_addresses)
+                if a.family == family
+            ]
+        if info.pod_cidr_mode:
+            # Where virtual nodes' pods have their addresses from, no podCIDR tells.
+            others = cluster.others
+            inside[family] += [
+                single(a.value)
+                for pod in cluster.pods
+                if pod.node in others
+                for a in pod.addresses
                 if a.family == family
             ]
     merged = {family: union(inside[family]) for family in FAMILIES}
@@ -91,7 +101,7 @@ def _pod_cidrs(info: ClusterInfo, cluster: Cluster, settings: Settings, found: C
     pools = cluster.calico_pools if mode in ("calico", "auto") else {}
     from_calico = any(pools.values())
     if mode in ("k8s", "auto"):
-        for node in cluster.nodes:
+        for node in cluster.all_nodes:
             for family in FAMILIES:
                 known[family] += node.pod_cidrs[family]
         without = [node.name for node in cluster.nodes if not any(node.pod_cidrs.values())]

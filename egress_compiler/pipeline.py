@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from egress_compiler.allocate import Allocation, allocate
+from egress_compiler.allocate.readiness import check_readiness
 from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
+from egress_compiler.fleet import choose_hosts
 from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
 from egress_compiler.load.statuses import load_statuses
@@ -25,6 +28,7 @@ from egress_compiler.model.cluster import Node
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import PolicySet
 from egress_compiler.model.settings import Uplink
+from egress_compiler.net import Address
 from egress_compiler.resolve import Resolved, resolve, resolve_files
 from egress_compiler.validate import validate_policies
 
@@ -102,13 +106,15 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
 
     policies = validate_policies(documents, found)
     found.raise_if_missing("cluster", "settings", "cluster-info")
+    cluster = choose_hosts(cluster, policies.gateways, settings, lock, found)
     resolved = resolve(policies, cluster, settings, found)
-    analyze(resolved, settings, uplinks, found)
+    analyze(resolved, settings, uplinks, lock, found)
     found.raise_if_failed()
 
     allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
     found.raise_if_failed()
     check_kept(imported, resolved, allocation, found)
+    check_readiness(resolved, allocation, found)
     found.raise_if_failed()
 
     found.warn_of_unused()
@@ -137,16 +143,33 @@ def check_files(policies: tuple[Path, ...], found: Collector) -> PolicySet:
     return policy_set
 
 
-def gateways_of_nodes(
-    policies: tuple[Path, ...], cluster: tuple[Path, ...]
-) -> tuple[tuple[Node, tuple[str, ...]], ...]:
-    """Every node with the EgressGateways that select it, both sorted: what an inventory has to know before a compile.
+class Host(NamedTuple):
+    """A node, the address that others reach it by, and the EgressGateways that select it, sorted."""
+
+    node: Node
+    address: Address
+    gateways: tuple[str, ...]
+
+
+def inventory_hosts(inputs: Inputs) -> tuple[Host, ...]:
+    """Every node that gets a configuration, sorted by name: what an inventory has to know before a compile.
 
     Raises InvalidInput with all diagnostics.
     """
     found = Collector()
-    documents = load_documents(policies, found)
-    nodes = load_cluster(cluster, found).nodes
+    documents = load_documents(inputs.policies, found)
+    cluster = load_cluster(inputs.cluster, found)
+    settings = load_settings(inputs.settings, found)
+    lock = load_lock(inputs.lock_path, found)
     gateways = validate_policies(documents, found).gateways
     found.raise_if_failed()
-    return tuple((node, tuple(g.name for g in gateways if g.node_selector.matches(node.labels))) for node in nodes)
+    cluster = choose_hosts(cluster, gateways, settings, lock, found)
+    found.raise_if_failed()
+    return tuple(
+        Host(
+            node,
+            Address(cluster.underlay, node.address(cluster.underlay) or 0),
+            tuple(g.name for g in gateways if g.node_selector.matches(node.labels)),
+        )
+        for node in cluster.nodes
+    )

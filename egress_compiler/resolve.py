@@ -5,11 +5,11 @@ The result still has no numbers: those are allocated in the next stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from egress_compiler.diagnostics import Collector
+from egress_compiler.diagnostics import Collector, counted
 from egress_compiler.inside import cluster_inside, inside_by_files
 from egress_compiler.labels import LabelIndex, LabelSelector
 from egress_compiler.model.cluster import Cluster, Node, Pod
@@ -36,6 +36,7 @@ class ResolvedGateway:
 class ResolvedPolicy:
     """A policy with its gateway.  ``pods`` are positions in the cluster's pods, ascending.
 
+    ``unserved`` are those of pods that it selects on nodes without a configuration, where nothing can steer them.
     ``subnets`` are source addresses that count whether a pod is known there or not.  ``eip`` has what the
     user asked for, a missing partner filled in.
     """
@@ -45,6 +46,7 @@ class ResolvedPolicy:
     pods: tuple[int, ...]
     subnets: Mapping[Family, Intervals]
     eip: Mapping[Family, int | None]
+    unserved: tuple[int, ...] = ()
 
     @property
     def takes_default(self) -> bool:
@@ -86,10 +88,11 @@ def _policies(
     policy_set: PolicySet, cluster: Cluster, labels: Mapping[str, Mapping[str, str]] | None, found: Collector
 ) -> tuple[ResolvedPolicy, ...]:
     selection = _Selection(cluster)
-    return tuple(
-        ResolvedPolicy(one.policy, one.gateway, *selection.sources(one.policy), one.eip)
-        for one in wanted_by(policy_set, labels, found)
-    )
+    policies: list[ResolvedPolicy] = []
+    for one in wanted_by(policy_set, labels, found):
+        pods, unserved, subnets = selection.sources(one.policy)
+        policies.append(ResolvedPolicy(one.policy, one.gateway, pods, subnets, one.eip, unserved))
+    return tuple(policies)
 
 
 def _families(policy_set: PolicySet, cluster: Cluster) -> tuple[Family, ...]:
@@ -99,12 +102,22 @@ def _families(policy_set: PolicySet, cluster: Cluster) -> tuple[Family, ...]:
 
 def _gateway(gateway: Gateway, policy_set: PolicySet, cluster: Cluster, found: Collector) -> ResolvedGateway:
     nodes = tuple(node for node in cluster.nodes if gateway.node_selector.matches(node.labels))
+    place = gateway.document.key_at("spec", "nodeSelector", "selector")
+    foreign = [o for o in cluster.other_nodes if not o.waiting and gateway.node_selector.matches(o.node.labels)]
+    if foreign:
+        more = f" (and {counted(len(foreign) - 1, 'more such node')})" if foreign[1:] else ""
+        found.warning(
+            "foreign-gateway-node",
+            f"EgressGateway {gateway.name} selects {foreign[0].node.name}{more}, which {foreign[0].why}",
+            place,
+            hint="no such node becomes a gateway: change the selector, or the node's label",
+        )
     if not nodes and gateway.name not in policy_set.refused_gateways:
         found.warning(
             "no-gateway-node",
             f"EgressGateway {gateway.name} selects none of the {len(cluster.nodes)} nodes: the traffic of its policies "
             "is blocked",
-            gateway.document.key_at("spec", "nodeSelector", "selector"),
+            place,
             hint="label a node so that it matches, or change the selector",
         )
     return ResolvedGateway(gateway, nodes)
@@ -150,16 +163,22 @@ class _Selection:
         self._cluster = cluster
         self._pods = _PodIndex(cluster.pods)
         self._namespaces = LabelIndex([namespace.labels for namespace in cluster.namespaces])
+        others = frozenset(cluster.others)
+        self._unserved = frozenset(p for p, pod in enumerate(cluster.pods) if pod.node in others)
 
-    def sources(self, policy: Policy) -> tuple[tuple[int, ...], Mapping[Family, Intervals]]:
-        """The pods a policy selects, and the source subnets that it takes whole."""
+    def sources(self, policy: Policy) -> tuple[tuple[int, ...], tuple[int, ...], Mapping[Family, Intervals]]:
+        """The pods a policy selects on hosts, those that it selects elsewhere, and the subnets that it takes whole."""
         nothing: Mapping[Family, Intervals] = {4: (), 6: ()}
         if policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None:
-            return (), policy.pod_subnets
+            elsewhere = self._within(policy.pod_subnets, sorted(self._unserved))
+            return (), tuple(elsewhere), policy.pod_subnets
         namespaces = self._namespaces_of(policy)
         if policy.pod_selector is not None:
-            return tuple(self._pods.select(policy.pod_selector, namespaces)), nothing
-        return tuple(self._by_subnet(policy.pod_subnets or {}, namespaces)), nothing
+            pods = self._pods.select(policy.pod_selector, namespaces)
+        else:
+            pods = self._within(policy.pod_subnets or {}, self._pods.inside(namespaces))
+        served = tuple(p for p in pods if p not in self._unserved) if self._unserved else tuple(pods)
+        return served, tuple(p for p in pods if p in self._unserved), nothing
 
     def _namespaces_of(self, policy: Policy) -> frozenset[str] | None:
         """The namespaces a policy looks into; None for all."""
@@ -170,10 +189,6 @@ class _Selection:
         names = self._cluster.namespaces
         return frozenset(names[position].name for position in self._namespaces.select(policy.namespace_selector))
 
-    def _by_subnet(self, subnets: Mapping[Family, Intervals], namespaces: frozenset[str] | None) -> list[int]:
+    def _within(self, subnets: Mapping[Family, Intervals], positions: Iterable[int]) -> list[int]:
         pods = self._cluster.pods
-        return [
-            p
-            for p in self._pods.inside(namespaces)
-            if any(contains(subnets[a.family], a.value) for a in pods[p].addresses)
-        ]
+        return [p for p in positions if any(contains(subnets[a.family], a.value) for a in pods[p].addresses)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,3 +43,9 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
+
+
+class Origin(Protocol):
+    """Tells where an object's values stand."""
+
+    def at(self, *path: str | int) -> Position: ...

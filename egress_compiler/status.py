@@ -17,8 +17,9 @@ from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 API_VERSION = "egressgateway.spidernet.io/v1beta1"
 POLICY_LABEL = "spidernet.io/policy-name"
-READY = "Ready"
 COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL")
+READY, NOT_READY = "Ready", "NotReady"
+"""What a gateway node's condition says."""
 WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS")
 GATEWAY_COLUMNS = (
     "NAME",
@@ -72,7 +73,7 @@ def gateway_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, 
         gateway, status = resolved.gateways[name], _gateway(resolved.gateways[name], resolved, allocation)["status"]
         default = allocation.lock.gateways.get(name)
         usage = [str(status["ipUsage"][f"ipv{family}{what}"]) for family in FAMILIES for what in ("Total", "Free")]
-        nodes = ",".join(node.name for node in gateway.nodes)
+        nodes = ",".join(node.name if node.ready else f"{node.name}({NOT_READY})" for node in gateway.nodes)
         is_default = str(gateway.gateway.cluster_default).lower()
         rows.append((name, default.ipv4 if default else "", default.ipv6 if default else "", is_default, *usage, nodes))
     return rows
@@ -147,8 +148,9 @@ def _gateway(resolved: ResolvedGateway, everything: Resolved, allocation: Alloca
     for family in FAMILIES:
         total = size(gateway.pool[family])
         usage |= {f"ipv{family}Total": total, f"ipv{family}Free": total - len(used[family])}
+    states = {node.name: READY if node.ready else NOT_READY for node in resolved.nodes}
     node_list = [
-        {"name": node, "status": READY, "eips": [_eip(key, eips[key]) for key in sorted(eips)]}
+        {"name": node, "status": states[node], "eips": [_eip(key, eips[key]) for key in sorted(eips)]}
         for node, eips in by_node.items()
     ]
     return _object("EgressGateway", gateway.name, status={"nodeList": node_list, "ipUsage": usage})

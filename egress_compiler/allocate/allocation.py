@@ -78,6 +78,7 @@ def allocate(
         gateways={share.gateway: share.default for share in shares if share.default is not None},
         eips={key: entry for share in shares for key, entry in share.eip_locks(lock).items()},
         policies={str(ref): entry for share in shares for ref, entry in share.policy_locks().items()},
+        underlay=resolved.cluster.underlay,
     )
     return Allocation(numbers.nodes, dict(sorted(slots.items())), placements, new_lock)
 
@@ -141,10 +142,11 @@ def _share(
     eip_units = {units[ref] for ref, pair in eips.items() if pair != NO_EIP}
     weighed = [Unit(key, weight, key in eip_units) for key, weight in sorted(Counter(units.values()).items())]
     names = [node.name for node in resolved.nodes]
-    nodes = place_units(weighed, names, before, total) if names else {}
+    unready = [node.name for node in resolved.nodes if not node.ready]
+    nodes = place_units(weighed, names, before, total, unready) if names else {}
     if rebalance and nodes:
         pinned = frozenset(key for key, kept in lock.eips.items() if kept.pinned and nodes.get(key) == kept.node)
-        nodes = even_out(weighed, names, nodes, pinned)
+        nodes = even_out(weighed, names, nodes, pinned, unready)
     return _Share(gateway.name, default, eips, units, nodes, kept)
 
 
@@ -175,6 +177,8 @@ def _numbers(resolved: Resolved, pairs: set[str], lock: Lock, settings: Settings
     larger = f"set {'.'.join(subnet)} in the settings to a larger subnet: half is for nodes, half for slots"
     fewer = "a slot is one gateway on one preferred node: use fewer gateways, or fewer nodes in each"
     names = [node.name for node in resolved.cluster.nodes]
+    # A host without an address keeps its number for when it has one again.
+    names += [o.node.name for o in resolved.cluster.other_nodes if o.waiting and o.node.name in lock.nodes]
     slots, vrids, vips = ({k: getattr(e, name) for k, e in lock.slots.items()} for name in ("slot", "vrid", "vip"))
     first = settings.vrrp.first_vrid
     lower = f"{fewer}; or set a lower vrrp.firstVRID in the settings" if first > 1 else fewer

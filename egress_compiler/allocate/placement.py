@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -19,14 +19,19 @@ class Unit(NamedTuple):
 
 
 def place_units(
-    units: Sequence[Unit], nodes: Sequence[str], before: Mapping[str, str], total: Counter[str]
+    units: Sequence[Unit],
+    nodes: Sequence[str],
+    before: Mapping[str, str],
+    total: Counter[str],
+    unready: Collection[str] = (),
 ) -> dict[str, str]:
     """A node for each unit: the one of ``before`` while it is still among ``nodes``, else the emptiest.
 
-    Heavy units are placed first.  Nodes are compared by the policies of this gateway, then by ``total``
-    (all gateways placed so far, updated here), then by name, so that with units of one policy each no node
-    gets more than its share.
+    New units go to none of the ``unready`` nodes while there are others; what is placed stays.  Heavy units are placed
+    first.  Nodes are compared by the policies of this gateway, then by ``total`` (all gateways placed so far, updated
+    here), then by name, so that with units of one policy each no node gets more than its share.
     """
+    possible = [node for node in nodes if node not in unready] or nodes
     load: Counter[str] = Counter()
     placed: dict[str, str] = {}
 
@@ -43,26 +48,31 @@ def place_units(
         else:
             waiting.append(unit)
     for unit in sorted(waiting, key=lambda unit: (-unit.weight, unit.key)):
-        put(unit, min(nodes, key=lambda node: (load[node], total[node], node)))
+        put(unit, min(possible, key=lambda node: (load[node], total[node], node)))
     return placed
 
 
 def even_out(
-    units: Sequence[Unit], nodes: Sequence[str], placed: Mapping[str, str], fixed: frozenset[str]
+    units: Sequence[Unit],
+    nodes: Sequence[str],
+    placed: Mapping[str, str],
+    fixed: frozenset[str],
+    unready: Collection[str] = (),
 ) -> dict[str, str]:
-    """``placed`` made even by few moves; the units in ``fixed`` stay.
+    """``placed`` made even by few moves; the units in ``fixed`` stay, and none moves to an ``unready`` node.
 
     Each move takes one unit from a fuller node to an emptier one and makes the two more alike, so it ends; with
     units of one policy each, no two nodes then differ by more than one, and no unit has moved twice.
     """
     now = dict(placed)
+    targets = [node for node in nodes if node not in unready]
     load = Counter(dict.fromkeys(nodes, 0))
     movable: dict[str, list[Unit]] = {node: [] for node in nodes}
     for unit in sorted(units, key=lambda unit: unit.key):
         load[now[unit.key]] += unit.weight
         if unit.key not in fixed:
             movable[now[unit.key]].append(unit)
-    while (move := _best_move(nodes, load, movable)) is not None:
+    while (move := _best_move(nodes, targets, load, movable)) is not None:
         unit, source, target = move
         movable[source].remove(unit)
         movable[target].append(unit)
@@ -73,11 +83,11 @@ def even_out(
 
 
 def _best_move(
-    nodes: Sequence[str], load: Mapping[str, int], movable: Mapping[str, Sequence[Unit]]
+    nodes: Sequence[str], targets: Sequence[str], load: Mapping[str, int], movable: Mapping[str, Sequence[Unit]]
 ) -> tuple[Unit, str, str] | None:
     """From the fullest node that can give to the emptiest that can take: the unit that evens the two out most."""
     for source in sorted(nodes, key=lambda node: (-load[node], node)):
-        for target in sorted(nodes, key=lambda node: (load[node], node)):
+        for target in sorted(targets, key=lambda node: (load[node], node)):
             gap = load[source] - load[target]
             fitting = [unit for unit in movable[source] if unit.weight < gap]
             if fitting:

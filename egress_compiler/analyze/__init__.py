@@ -6,20 +6,25 @@ from collections.abc import Mapping
 
 from egress_compiler.analyze.addresses import check_addresses
 from egress_compiler.analyze.destinations import Reach, check_destinations
+from egress_compiler.analyze.fleet import check_fleet
 from egress_compiler.analyze.gateways import check_gateways, check_pool_sizes
 from egress_compiler.analyze.mtu import check_tunnel_mtu
 from egress_compiler.analyze.overlap import check_overlaps
 from egress_compiler.analyze.selection import check_selection
 from egress_compiler.analyze.unknown import check_unknown_pods
 from egress_compiler.diagnostics import Collector
+from egress_compiler.model.lock import Lock
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.resolve import Resolved
 
 __all__ = ["analyze", "analyze_files"]
 
 
-def analyze(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector) -> None:
+def analyze(
+    resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink], lock: Lock, found: Collector
+) -> None:
     """Every finding goes to ``found``; the time grows linearly with pods, policies and addresses."""
+    check_fleet(resolved, lock, found)
     check_addresses(resolved, settings, uplinks, found)
     check_tunnel_mtu(resolved, settings, uplinks, found)
     check_gateways(resolved, found)

@@ -69,9 +69,12 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
         for hop in further.gateways.values()
     }
     owners |= {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
+    owners |= {
+        a: f"a further address of node {node.name}" for node in cluster.all_nodes for a in node.external_addresses
+    }
     owners |= {address: f"the address of Service {service}" for address, service in cluster.service_addresses.items()}
     owners |= {address: f"the address of pod {pod.key}" for pod in cluster.pods for address in pod.addresses}
-    owners |= {address: f"the address of node {node.name}" for node in cluster.nodes for address in node.addresses}
+    owners |= {address: f"the address of node {node.name}" for node in cluster.all_nodes for address in node.addresses}
     owned: dict[Family, list[_Owned]] = {4: [], 6: []}
     for address, owner in owners.items():
         owned[address.family].append(_Owned(address.value, owner))
@@ -208,7 +211,9 @@ def _in_cluster(gateway: Gateway, family: Family, item: PoolItem, inner: Interva
 def _cluster_blocks(resolved: Resolved, settings: Settings, family: Family) -> list[_Block]:
     """Pod and Service CIDRs with their names."""
     cluster = resolved.cluster
-    blocks = [_Block(i, f"the pod CIDR of node {node.name}") for node in cluster.nodes for i in node.pod_cidrs[family]]
+    blocks = [
+        _Block(i, f"the pod CIDR of node {node.name}") for node in cluster.all_nodes for i in node.pod_cidrs[family]
+    ]
     sources: Iterable[tuple[Intervals, str]] = (
         (cluster.calico_pools[family], "a Calico IPPool"),
         (settings.pod_cidrs[family], "a pod CIDR of the settings"),
@@ -224,8 +229,8 @@ def _check_tunnel_subnet(
     tunnel, key = settings.tunnel.subnets[family], f"ipv{family}Subnet"
     addresses = [
         _Block(Interval(a.value, a.value), f"the address of node {node.name}")
-        for node in resolved.cluster.nodes
-        for a in node.addresses
+        for node in resolved.cluster.all_nodes
+        for a in (*node.addresses, *node.external_addresses)
         if a.family == family
     ]
     hits = [

@@ -18,7 +18,7 @@ def check_tunnel_mtu(resolved: Resolved, settings: Settings, uplinks: Mapping[st
     """A warning where tunnel packets do not fit the uplink, an error where the tunnel can have no IPv6 address."""
 
     def room(node: Node) -> int:
-        return uplink_of(node.name, settings, uplinks).mtu - TUNNEL_OVERHEAD[node.underlay_family]
+        return uplink_of(node.name, settings, uplinks).mtu - TUNNEL_OVERHEAD[resolved.cluster.underlay]
 
     least = min((room(node) for node in resolved.cluster.nodes), default=0)
     narrow = [node.name for node in resolved.cluster.nodes if room(node) == least]

@@ -27,7 +27,7 @@ def check_selection(resolved: Resolved, found: Collector) -> None:
         if left_out:
             _report_host_network(policy.policy, left_out, found)
             continue
-        in_vain = not policy.pods and not any(policy.subnets.values())
+        in_vain = not policy.pods and not policy.unserved and not any(policy.subnets.values())
         if in_vain and (known or not _selects_namespaces(policy.policy)):
             message, why = f"{policy.policy.ref} selects no pod", values.why_nothing(policy.policy)
             found.warning("selects-nothing", message, source_place(policy.policy), hint=why)
@@ -148,7 +148,7 @@ class _LabelValues:
 def _check_nodes(resolved: Resolved, found: Collector) -> None:
     """Selected pods on nodes that the cluster files do not have would leave as if there were no policy."""
     cluster = resolved.cluster
-    known = {node.name for node in cluster.nodes}
+    known = {node.name for node in cluster.all_nodes}
     selected = {position for policy in resolved.policies for position in policy.pods}
     lost = sorted(p for p in selected if cluster.pods[p].node and cluster.pods[p].node not in known)
     if lost:

@@ -136,6 +136,11 @@ unknown-gateway (error): A gateway that does not exist
     Named by a policy, or by the label of its namespace.
 no-gateway-node (warning): A gateway that selects no node
     The traffic of its policies is blocked, never let out another way.
+foreign-gateway-node (warning): A gateway that selects a node which is no host
+    Windows, virtual-kubelet and Fargate nodes, and those that are unmanaged, get no configuration and have no EIP.
+gateway-not-ready (warning): A gateway with a node that is not ready
+    The Node's condition says so; the message names the policies that prefer such a node. New policies go to nodes that
+    are ready; what is placed stays, and VRRP moves EIPs where a node is dead.
 pool-too-small (warning): More policies with allocatorPolicy rr than EIPs
     Some of them share an EIP, and partners cannot tell them apart.
 family-blocked (warning): Traffic of an address family that the gateway cannot carry
@@ -145,6 +150,9 @@ family-blocked (warning): Traffic of an address family that the gateway cannot c
 # Egress and tunnel addresses against the cluster's
 eip-in-use (error): An EIP that is somebody's address
     Of a node, a pod or a Service.
+own-address-reported (warning): A node that reports an address which we put there
+    The EIP of a gateway node, or the tunnel's. A kubelet without --node-ip, and some cloud providers, report every
+    address of a node's devices. Such an address counts as the node's for nothing.
 eip-in-tunnel (error): An EIP in the tunnel subnet
     The tunnel's addresses are the compiler's own.
 eip-off-subnet (error): An EIP in no subnet of the gateway's nodes
@@ -187,10 +195,15 @@ no-nodes (error): A cluster without nodes
     The files hold no Node: perhaps the wrong ones.
 bad-cluster-object (error): An object of the cluster with a value of the wrong type
     No API server writes it; the file was changed or made by something else.
-node-address (error): A node without an InternalIP
-    The tunnel runs between InternalIPs.
-address-twice (error): One address of two nodes or pods
-    The parts of the snapshot are of different moments.
+node-address (warning or error): A node without an address that its tunnel can run over
+    That is an InternalIP of the family of all tunnels which is not link-local, loopback or the like, and no other
+    node's. A node without one gets no configuration yet, which is an error where a gateway cannot do without it.
+address-twice (error or warning): One address of two nodes or pods
+    The parts of the snapshot are of different moments. An address that several nodes report beside others, such as
+    that of a bridge which all of them have, is nobody's tunnel end, and a warning at most.
+pod-on-other-node (warning): Selected pods on nodes without a configuration
+    Windows, virtual-kubelet and Fargate nodes, unmanaged ones, and hosts without an address. Their pods leave as if
+    there were no policy.
 pod-on-unknown-node (warning): Selected pods on nodes that the files do not have
     Nothing steers their traffic: it leaves as if there were no policy.
 namespaces-unknown (error): A namespaceSelector, and no Namespace in the files
@@ -209,8 +222,10 @@ service-outside (warning): Services with addresses outside all that counts as in
 # Settings, inventory, lock file
 two-documents (error): Several documents where there is one
     In a settings or lock file.
-blocked-node (error): A node whose unknown pods cannot be blocked
-    It is not in the cluster files, or has no podCIDR.
+settings-node (warning): A node in the settings that is not in the cluster files
+    Under unmanagedNodes or nodeAddresses. Perhaps it is gone; perhaps its name is mistyped.
+blocked-node (error or warning): A node whose unknown pods cannot be blocked
+    It is not in the cluster files, or has no podCIDR; or it gets no configuration.
 sync-group (error): A group address that is none
     Gateways tell each other of open connections by multicast, where more than two share their slots.
 inventory (error): An inventory that cannot be used

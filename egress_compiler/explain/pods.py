@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from egress_compiler.diagnostics import Collector, nearest, quoted
 from egress_compiler.explain.considered import Subject, consider
 from egress_compiler.explain.model import Explanation
-from egress_compiler.explain.ways import find_ways
-from egress_compiler.model.cluster import Cluster, HostNetworkPod, Pod
+from egress_compiler.explain.ways import find_ways, unsteered_way
+from egress_compiler.model.cluster import Cluster, HostNetworkPod, OtherNode, Pod
 from egress_compiler.net import Address, AddressError, contains, format_address, parse_address
 from egress_compiler.pipeline import Compilation
 
@@ -28,6 +30,9 @@ def explain_pod(compilation: Compilation, name: str, to: Address | None, found: 
     if not sources and to is not None:
         found.error("no-such-family", f"{subject.name or name} has no IPv{to.family} address to send from", None)
         return None
+    other = compilation.resolved.cluster.others.get(subject.node)
+    if other is not None:
+        return _on_other_node(compilation, subject, other, sources, to)
     notes: list[str] = []
     node = subject.node
     if node not in {plan.node for plan in compilation.plans}:
@@ -44,6 +49,25 @@ def explain_pod(compilation: Compilation, name: str, to: Address | None, found: 
         notes=tuple(notes),
         considered=consider(compilation.resolved, subject, to),
         ways=tuple(way for source in sources for way in find_ways(compilation, node, source, to)),
+    )
+
+
+def _on_other_node(
+    compilation: Compilation, subject: Subject, other: OtherNode, sources: tuple[Address, ...], to: Address | None
+) -> Explanation:
+    """Of a pod where nothing of ours is: what it would match elsewhere, and that it wins nothing here."""
+    considered = (
+        replace(entry, verdict="matches, and does not apply on this node" if entry.sources else entry.verdict)
+        for entry in consider(compilation.resolved, subject, to)
+    )
+    return Explanation(
+        pod=subject.name,
+        node=subject.node,
+        addresses=tuple(format_address(*address) for address in subject.addresses),
+        to=_text(to),
+        notes=(f"{subject.node} {other.why}, so nothing steers its traffic: it leaves as if there were no policy",),
+        considered=tuple(considered),
+        ways=tuple(unsteered_way(subject.node, other.why, source, to) for source in sources),
     )
 
 
@@ -64,7 +88,7 @@ def _by_address(cluster: Cluster, text: str) -> Subject:
     for pod in cluster.pods:
         if address in pod.addresses:
             return _subject(pod)
-    home = [n.name for n in cluster.nodes if contains(n.pod_cidrs[address.family], address.value)]
+    home = [n.name for n in cluster.all_nodes if contains(n.pod_cidrs[address.family], address.value)]
     return Subject("", None, {}, home[0] if home else "", (address,))
 
 

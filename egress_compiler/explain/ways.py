@@ -19,6 +19,27 @@ def find_ways(compilation: Compilation, node: str, source: Address, to: Address 
     return tuple(_Explorer(compilation, node, source, to).ways())
 
 
+def unsteered_way(node: str, why: str, source: Address, to: Address | None) -> Way:
+    """How ``source`` leaves on a node without a configuration: as if there were no policy."""
+    hop = Hop(node, "has no configuration of ours, and nothing steers what its pods send", ())
+    outside = Hop("outside", "sees the address that the node's network gives it", ())
+    return Way(
+        family=source.family,
+        source=format_address(*source),
+        destinations=(format_address(*to),) if to is not None else (),
+        rest=to is None,
+        outcome="direct",
+        why=f"node {node} {why}",
+        policy="",
+        traffic_class="",
+        slot=None,
+        gateway="",
+        gateways=(),
+        addresses=(),
+        hops=(hop, outside),
+    )
+
+
 class _Explorer:
     def __init__(self, compilation: Compilation, node: str, source: Address, to: Address | None) -> None:
         self._plans: Mapping[str, NodePlan] = {plan.node: plan for plan in compilation.plans}

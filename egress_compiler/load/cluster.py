@@ -9,9 +9,10 @@ from egress_compiler.diagnostics import Collector, Related, quoted
 from egress_compiler.document import Path
 from egress_compiler.load.cluster_cidrs import ClusterCidrs, cidrs
 from egress_compiler.load.files import find_files
-from egress_compiler.load.objects import Located, Origin, load_objects
-from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, Node, Pod
+from egress_compiler.load.objects import Located, load_objects
+from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, Node, NodeReport, Pod, ReportedAddress
 from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, format_address, parse_address, union
+from egress_compiler.source import Origin
 from egress_compiler.validate.names import is_label_name, is_subdomain
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
@@ -137,32 +138,34 @@ class _ClusterBuilder:
             self._found.error("address-twice", message, origin.at(*path), hint=SNAPSHOT_HINT, related=related)
 
     def _node(self, item: Located) -> None:
+        """What a Node reports is judged later: of an address that nothing uses, no mistake matters."""
         node, origin = item.object, item.origin
-        name, addresses, external = node.metadata.name, dict[Address, None](), dict[Address, None]()
-        entries = node.status.addresses or ()
-        for index, entry in enumerate(entries):
-            if entry.type == "InternalIP":
-                path = ("status", "addresses", index, "address")
-                address = self._address(entry.address, origin, *path)
-                if address is not None:
-                    addresses[address] = None
-                    self._own(address, f"node {name}", origin, *path)
-            elif entry.type == "ExternalIP":
-                outer = self._address(entry.address, origin, "status", "addresses", index, "address")
-                if outer is not None:
-                    external[outer] = None
-                    self._external[outer] = f"node {name}"
-        if not any(entry.type == "InternalIP" for entry in entries):
-            hint = "the tunnel runs between InternalIPs: the node's kubelet has to report one"
-            self._found.error(
-                "node-address", f"the node {quoted(name)} has no InternalIP", origin.at("metadata", "name"), hint=hint
-            )
-        pod_cidrs = (
-            cidrs(node.spec.podCIDRs, origin, ("spec", "podCIDRs"), self._found)
-            if node.spec.podCIDRs
-            else cidrs([node.spec.podCIDR] if node.spec.podCIDR else [], origin, ("spec", "podCIDR"), self._found)
+        spec, status, info = node.spec, node.status, node.status.nodeInfo
+        reported = tuple(
+            _reported(index, entry.type == "ExternalIP", entry.address)
+            for index, entry in enumerate(status.addresses or ())
+            if entry.type in ("InternalIP", "ExternalIP")
         )
-        self._nodes.append(Node(name, node.metadata.labels or {}, tuple(addresses), pod_cidrs, tuple(external)))
+        pod_cidrs = (
+            cidrs(spec.podCIDRs, origin, ("spec", "podCIDRs"), self._found)
+            if spec.podCIDRs
+            else cidrs([spec.podCIDR] if spec.podCIDR else [], origin, ("spec", "podCIDR"), self._found)
+        )
+        report = NodeReport(
+            addresses=reported,
+            operating_system=(info.operatingSystem if info is not None else None) or "",
+            kubelet=(info.kubeletVersion if info is not None else None) or "",
+            taints={taint.key: taint.value or "" for taint in spec.taints or ()},
+            origin=origin,
+        )
+        internal, external = (
+            tuple(dict.fromkeys(entry.address for entry in reported if entry.address and entry.external == outer))
+            for outer in (False, True)
+        )
+        # Of a node without the condition nobody has said that it is not ready.
+        ready = all(condition.status == "True" for condition in status.conditions or () if condition.type == "Ready")
+        labels = node.metadata.labels or {}
+        self._nodes.append(Node(node.metadata.name, labels, internal, pod_cidrs, external, ready, report))
 
     def _pod(self, item: Located) -> None:
         pod, origin = item.object, item.origin
@@ -218,3 +221,10 @@ class _ClusterBuilder:
         if spec.cidr and (not spec.allowedUses or set(spec.allowedUses) != {"LoadBalancer"}):
             for family, intervals in cidrs([spec.cidr], item.origin, ("spec", "cidr"), self._found).items():
                 self._calico[family] += intervals
+
+
+def _reported(index: int, external: bool, text: str) -> ReportedAddress:
+    try:
+        return ReportedAddress(index, external, text, parse_address(text))
+    except AddressError as problem:
+        return ReportedAddress(index, external, text, None, str(problem))

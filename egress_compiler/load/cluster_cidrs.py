@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Path
-from egress_compiler.load.objects import Located, Origin
+from egress_compiler.load.objects import Located
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.net import FAMILIES, AddressError, Family, Interval, Intervals, parse_span, union
-from egress_compiler.source import SourceFile
+from egress_compiler.source import Origin, SourceFile
 
 SERVICE_FLAG, POD_FLAG = "--service-cluster-ip-range", "--cluster-cidr"
 _VALUE = r"[= ]\s*[\"']?([^\s\"']+)"

@@ -298,6 +298,9 @@ def _plain(item: Object, kind: str, version: str) -> dict[str, Any]:
     """``item`` as kubectl writes it, without what is empty and without what nobody reads."""
     flags = _flags(item.spec.containers or ()) if item.metadata.namespace == "kube-system" else []
     item.spec.containers = [Container(args=flags)] if flags else None
+    # Of conditions only a node's readiness is read; others have some, too, and change them all the time.
+    conditions = item.status.conditions if kind == "Node" else None
+    item.status.conditions = [condition for condition in conditions or () if condition.type == "Ready"] or None
     if item.data is not None:
         subnets = _SUBNETS.findall(item.data.get("ClusterConfiguration", ""))
         item.data = {"ClusterConfiguration": "".join(["networking:\n", *(f"  {line}\n" for line in subnets)])}

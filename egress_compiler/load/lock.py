@@ -48,6 +48,7 @@ def load_lock(path: Path, found: Collector) -> Lock:
         },
         eips={key: EipLock(**entry) for key, entry in data.get("eips", {}).items()},
         policies={key: PolicyLock(**entry) for key, entry in data.get("policies", {}).items()},
+        underlay=6 if data.get("underlay") == "ipv6" else 4,
     )
 
 
@@ -67,6 +68,8 @@ def lock_text(lock: Lock) -> str:
         },
     }
     parts = [f'  "version": {LOCK_VERSION}']
+    if lock.underlay == 6:
+        parts.append('  "underlay": "ipv6"')
     for name, entries in sections.items():
         lines = [f"    {json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries)]
         parts.append(f'  "{name}": {{\n' + ",\n".join(lines) + "\n  }" if lines else f'  "{name}": {{}}')

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from egress_compiler.document import Document, Path
 from egress_compiler.load.files import CLUSTER_LIMIT, POLICY_LIMIT, decode, first_byte, read_bytes, shown
 from egress_compiler.load.json_text import parse_json
 from egress_compiler.load.yaml_text import parse_yaml
-from egress_compiler.source import Position, SourceFile
+from egress_compiler.source import Origin, Position, SourceFile
 
 YAML_LIMIT = 4 * POLICY_LIMIT
 """A larger cluster would take the YAML parser minutes."""
@@ -42,6 +42,11 @@ class Container(msgspec.Struct):
     args: list[str] | None = None
 
 
+class Taint(msgspec.Struct):
+    key: str
+    value: str | None = None
+
+
 class Spec(msgspec.Struct):
     podCIDR: str | None = None
     podCIDRs: list[str] | None = None
@@ -54,6 +59,7 @@ class Spec(msgspec.Struct):
     cidrs: list[str] | None = None
     allowedUses: list[str] | None = None
     containers: list[Container] | None = None
+    taints: list[Taint] | None = None
 
 
 class IngressPoint(msgspec.Struct):
@@ -68,12 +74,24 @@ class PodIP(msgspec.Struct):
     ip: str | None = None
 
 
+class Condition(msgspec.Struct):
+    type: str
+    status: str
+
+
+class NodeInfo(msgspec.Struct):
+    operatingSystem: str | None = None
+    kubeletVersion: str | None = None
+
+
 class Status(msgspec.Struct):
     phase: str | None = None
     podIP: str | None = None
     podIPs: list[PodIP] | None = None
     addresses: list[TypedAddress] | None = None
     loadBalancer: LoadBalancer | None = None
+    conditions: list[Condition] | None = None
+    nodeInfo: NodeInfo | None = None
 
 
 class Object(msgspec.Struct):
@@ -123,12 +141,6 @@ def wanted(version: str | None, kind: str | None) -> bool:
     if not version or version == "v1":
         return kind in CORE or kind in GROUPS
     return version.startswith(GROUPS.get(kind or "", ()))
-
-
-class Origin(Protocol):
-    """Tells where an object's values stand."""
-
-    def at(self, *path: str | int) -> Position: ...
 
 
 @dataclass(frozen=True)

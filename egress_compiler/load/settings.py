@@ -17,16 +17,31 @@ from egress_compiler.model.settings import (
     SyncSettings,
     TunnelSettings,
     UnknownPods,
+    UnmanagedNodes,
     VrrpSettings,
 )
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, format_address, parse_span
+from egress_compiler.net import (
+    FAMILIES,
+    Address,
+    AddressError,
+    Family,
+    Interval,
+    Intervals,
+    Span,
+    contains,
+    format_address,
+    parse_address,
+    parse_span,
+)
 from egress_compiler.validate import values
+from egress_compiler.validate.pools import impossible
 from egress_compiler.validate.shape import check_shape
 
 MULTICAST: Mapping[Family, Intervals] = {
     4: (parse_span("224.0.0.0/4").interval,),
     6: (parse_span("ff00::/8").interval,),
 }
+UNDERLAYS: Mapping[str, Family] = {"ipv4": 4, "ipv6": 6}
 SMALLEST_TUNNEL_SUBNET = 16
 """Addresses: network, broadcast, and a few nodes and slots between them."""
 
@@ -74,6 +89,7 @@ def _settings(document: Document, found: Collector) -> Settings:
             subnets=subnets,
             prefixes=prefixes,
             mtu=tunnel.get("mtu"),
+            underlay=UNDERLAYS.get(tunnel.get("underlay", "")),
         ),
         vrrp=VrrpSettings(
             advert_ms=vrrp.get("advertIntervalMs", defaults.vrrp.advert_ms),
@@ -95,8 +111,45 @@ def _settings(document: Document, found: Collector) -> Settings:
             ),
             named=tuple(unknown.get("blockedNodes", ())),
         ),
+        unmanaged=_unmanaged(document, data.get("unmanagedNodes", {}), found),
+        node_addresses=_node_addresses(document, data.get("nodeAddresses", {}), found),
         document=document,
     )
+
+
+def _unmanaged(document: Document, data: Mapping[str, Any], found: Collector) -> UnmanagedNodes:
+    path = ("unmanagedNodes", "selector")
+    selector = values.selector(document, path, data["selector"], found) if "selector" in data else None
+    if selector is not None and selector.empty and not document.faulty(*path):
+        hint = "write matchLabels or matchExpressions, or leave it out"
+        found.error("empty-selector", "the selector is empty: no node would be managed", document.at(*path), hint=hint)
+    return UnmanagedNodes(tuple(data.get("names", ())), selector)
+
+
+def _node_addresses(document: Document, data: Mapping[str, Any], found: Collector) -> Mapping[str, tuple[Address, ...]]:
+    """By node, in their order; an address that no tunnel can run over is an error, as somebody wrote it on purpose."""
+    return {
+        name: tuple(
+            address
+            for index, text in values.texts(texts)
+            if (address := _node_address(document, ("nodeAddresses", name, index), text, found)) is not None
+        )
+        for name, texts in sorted(data.items())
+    }
+
+
+def _node_address(document: Document, path: tuple[str | int, ...], text: str, found: Collector) -> Address | None:
+    try:
+        address = parse_address(text)
+    except AddressError as problem:
+        found.error("bad-address", str(problem), document.at(*path), hint="write an address of the node")
+        return None
+    special = impossible(Span(address.family, Interval(address.value, address.value), None, False))
+    if special is not None:
+        message = f"{text} is {special.name}, and no tunnel can run over it"
+        found.error("node-address", message, document.at(*path), hint="write an address that other nodes reach")
+        return None
+    return address
 
 
 def _further(

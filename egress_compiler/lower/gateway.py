@@ -182,7 +182,7 @@ class GatewaySide:
     def _instance(self, slot: AllocatedSlot, node: Node, eips: Sequence[tuple[Family, int]]) -> VrrpInstance:
         interface = self._layout.uplink(node.name).interface
         step = min(PRIORITY_STEP, HIGHEST_PRIORITY // len(slot.order))
-        family = node.underlay_family
+        family = self._layout.underlay_family
         peers = [self._nodes[name].address(family) for name in slot.order if name != node.name]
         devices = [self._ways.device(node, f, value) for f, value in eips]
         return VrrpInstance(

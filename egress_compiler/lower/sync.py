@@ -40,7 +40,7 @@ class SyncGroups:
             interface=self._layout.uplink(node.name).interface,
             source=self._layout.underlay(node),
             peers=self.peers(node),
-            group="" if pair else settings.groups[node.underlay_family],
+            group="" if pair else settings.groups[self._layout.underlay_family],
             port=settings.port,
             sources=self._sources,
         )

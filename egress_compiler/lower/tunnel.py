@@ -37,6 +37,7 @@ class TunnelLayout:
     ) -> None:
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
         self._families = resolved.families
+        self.underlay_family = resolved.cluster.underlay
         self._index = allocation.node_index
         self._settings = settings
         self._uplinks = uplinks
@@ -51,11 +52,10 @@ class TunnelLayout:
 
     def underlay(self, node: Node) -> str:
         """The node's own address that its tunnel runs over."""
-        family = node.underlay_family
-        return format_address(family, node.address(family) or 0)
+        return format_address(self.underlay_family, node.address(self.underlay_family) or 0)
 
     def tunnel_mtu(self, node: Node) -> int:
-        return self._settings.tunnel.mtu or self.uplink(node.name).mtu - TUNNEL_OVERHEAD[node.underlay_family]
+        return self._settings.tunnel.mtu or self.uplink(node.name).mtu - TUNNEL_OVERHEAD[self.underlay_family]
 
     def _addresses(self, node: str) -> tuple[tuple[Family, str], ...]:
         subnets = self._settings.tunnel.subnets

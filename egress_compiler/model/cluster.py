@@ -4,15 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from egress_compiler.net import FAMILIES, Address, Family, Interval, Intervals
+from egress_compiler.source import Origin
+
+
+class ReportedAddress(NamedTuple):
+    """An entry of a Node's ``status.addresses``: its place there, and the address; None where ``problem`` says why."""
+
+    place: int
+    external: bool
+    text: str
+    address: Address | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a Node object says of itself as far as it tells whether, and by which address, it can be configured.
+
+    ``taints`` are key to value; ``origin`` tells where all this stands.
+    """
+
+    addresses: tuple[ReportedAddress, ...] = ()
+    operating_system: str = ""
+    kubelet: str = ""
+    taints: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A Kubernetes node; ``addresses`` are its InternalIPs, the first of a family being the one that is used.
 
-    ``external_addresses``, its ExternalIPs, are inside the cluster like the others; nothing else uses them.
+    ``external_addresses``, its ExternalIPs and the InternalIPs that it shares with others, are inside the cluster like
+    the others; nothing else uses them.  ``ready`` is what the condition says, or that there is none.
     """
 
     name: str
@@ -20,14 +47,24 @@ class Node:
     addresses: tuple[Address, ...]
     pod_cidrs: Mapping[Family, Intervals]
     external_addresses: tuple[Address, ...] = ()
+    ready: bool = True
+    report: NodeReport = field(default_factory=NodeReport, repr=False, compare=False)
 
     def address(self, family: Family) -> int | None:
         return next((a.value for a in self.addresses if a.family == family), None)
 
-    @property
-    def underlay_family(self) -> Family:
-        """Of the packets that the node's tunnel sends."""
-        return 4 if self.address(4) is not None else 6
+
+@dataclass(frozen=True, slots=True)
+class OtherNode:
+    """A Node object that gets no configuration.  ``why`` completes a sentence about it: "runs windows".
+
+    ``waiting``: it is a host, and gets its configuration as soon as it has an address; ``hint`` says what would help.
+    """
+
+    node: Node
+    why: str
+    waiting: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +101,10 @@ class Namespace:
 class Cluster:
     """Every tuple is sorted by name.  The CIDRs are what was found of each source, empty where nothing was.
 
-    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what nodes
-    and Services have outside the cluster, with their owners: ExternalIPs, of load balancers, externalIPs.
+    ``nodes`` are the hosts that are configured, each with an address of the ``underlay`` family, over which all tunnels
+    run; ``other_nodes`` are the Node objects that get nothing.  Before ``choose_hosts`` all are among the ``nodes``.
+    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what
+    Services have outside the cluster, with their owners: of load balancers, externalIPs.
     """
 
     nodes: tuple[Node, ...]
@@ -77,6 +116,18 @@ class Cluster:
     calico_pools: Mapping[Family, Intervals]
     control_plane_pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     external_addresses: Mapping[Address, str] = field(default_factory=dict)
+    other_nodes: tuple[OtherNode, ...] = ()
+    underlay: Family = 4
+
+    @property
+    def all_nodes(self) -> tuple[Node, ...]:
+        """Every Node object, configured or not."""
+        return (*self.nodes, *(other.node for other in self.other_nodes))
+
+    @property
+    def others(self) -> Mapping[str, OtherNode]:
+        """The Node objects that get no configuration, by name."""
+        return {other.node.name: other for other in self.other_nodes}
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from egress_compiler.net import Family
+
 LOCK_VERSION = 1
 
 
@@ -49,10 +51,14 @@ class GatewayLock:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``."""
+    """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``.
+
+    ``underlay`` is the family that the tunnels run over.
+    """
 
     nodes: Mapping[str, int] = field(default_factory=dict)
     slots: Mapping[str, SlotLock] = field(default_factory=dict)
     gateways: Mapping[str, GatewayLock] = field(default_factory=dict)
     eips: Mapping[str, EipLock] = field(default_factory=dict)
     policies: Mapping[str, PolicyLock] = field(default_factory=dict)
+    underlay: Family = 4

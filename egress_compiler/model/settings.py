@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from egress_compiler.document import Document
-from egress_compiler.net import Family, Interval, Intervals, cidr, parse_address
+from egress_compiler.labels import LabelSelector
+from egress_compiler.net import Address, Family, Interval, Intervals, cidr, parse_address
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelSettings:
-    """``subnets`` by family, with their prefix lengths in ``prefixes``; ``mtu`` None: uplink less the overhead."""
+    """``subnets`` by family, with their prefix lengths in ``prefixes``; ``mtu`` None: uplink less the overhead.
+
+    ``underlay`` is the family of the packets that carry the tunnel, None where the nodes' addresses decide.
+    """
 
     vni: int = 100
     port: int = 7789
@@ -23,6 +27,7 @@ class TunnelSettings:
     )
     prefixes: Mapping[Family, int] = field(default_factory=lambda: {4: 16, 6: 112})
     mtu: int | None = None
+    underlay: Family | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,18 @@ class UnknownPods:
 
 
 @dataclass(frozen=True, slots=True)
+class UnmanagedNodes:
+    """Node objects that are no hosts of ours, by name as the settings list them, and by label."""
+
+    named: tuple[str, ...] = ()
+    selector: LabelSelector | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.named)
+
+
+@dataclass(frozen=True, slots=True)
 class FurtherUplink:
     """Another device by which a gateway reaches the outside, with its subnets and their next hop by family.
 
@@ -72,7 +89,10 @@ class FurtherUplink:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places."""
+    """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places.
+
+    ``node_addresses`` are addresses to use for a node, whatever it reports.
+    """
 
     interface: str = "eth0"
     uplink_mtu: int = 1500
@@ -83,6 +103,8 @@ class Settings:
     vrrp: VrrpSettings = field(default_factory=VrrpSettings)
     sync: SyncSettings = field(default_factory=SyncSettings)
     unknown_pods: UnknownPods = field(default_factory=UnknownPods)
+    unmanaged: UnmanagedNodes = field(default_factory=UnmanagedNodes)
+    node_addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     further_uplinks: tuple[FurtherUplink, ...] = ()
     gateway_reply_route: bool = False
     """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""

@@ -110,6 +110,23 @@ def test_sources_say_the_same_before_the_first_compile_and_know_labels(repositor
     assert (hosts["node-2"]["ansible_user"], hosts["node-2"]["where"]) == ("ops", "node-2")
 
 
+def test_node_objects_that_are_no_hosts_are_left_out(repository: Path) -> None:
+    file = repository / "cluster.json"
+    cluster = json.loads(file.read_text(encoding="utf-8"))
+    first = next(item for item in cluster["items"] if item["kind"] == "Node" and item["metadata"]["name"] == "node-1")
+    first["status"]["addresses"].insert(0, {"type": "InternalIP", "address": "169.254.1.1"})
+    for name, labels in (("win-1", {"kubernetes.io/os": "windows"}), ("box-1", {}), ("late-1", {})):
+        status = {"addresses": [{"type": "InternalIP", "address": f"10.6.77.{len(name)}"}] if name != "late-1" else []}
+        cluster["items"].append({"kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status})
+    file.write_text(json.dumps(cluster), encoding="utf-8")
+    (repository / "box.yaml").write_text("unmanagedNodes: {names: [box-1]}\n", encoding="utf-8")
+    before = listed(repository, FROM_SOURCES)[1]
+    groups, hosts = listed(repository, FROM_SOURCES + "settings: box.yaml\nlock: egress.lock.json\n")
+    assert sorted(before) == sorted([*GATEWAYS, *WORKERS, "box-1"])
+    assert groups["egress_workers"] == WORKERS
+    assert hosts["node-1"]["ansible_host"] not in ("169.254.1.1", "")
+
+
 def test_who_changed_and_who_is_gone(repository: Path) -> None:
     record(repository, node_1="sha256:before", gate_b=None, node_9="sha256:gone")
     groups, hosts = listed(repository, FROM_BUNDLE + "against: applied.json\n")

@@ -109,7 +109,11 @@ class Oracle:
 
     def __init__(self, documents: Sequence[Json], objects: Sequence[Json], settings: Json, status: Sequence[Json]):
         self.gateways = {d["metadata"]["name"]: d for d in documents if d["kind"] == "EgressGateway"}
-        self.nodes = [o for o in objects if o["kind"] == "Node"]
+        self.own = own_addresses(objects)
+        underlay = _underlay(self.own, objects, [d for d in documents if d["kind"] == "EgressGateway"])
+        every = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Node"}
+        self.nodes = [every[name] for name, own in self.own.items() if any(a.version == underlay for a in own)]
+        self.elsewhere = every.keys() - {node["metadata"]["name"] for node in self.nodes}
         self.pods = [o for o in objects if o["kind"] == "Pod" and _counts(o)]
         self.namespaces = {o["metadata"]["name"]: labels_of(o) for o in objects if o["kind"] == "Namespace"}
         self.status = {key_of(item): item.get("status", {}) for item in status}
@@ -117,14 +121,20 @@ class Oracle:
             (d for d in documents if d["kind"] in ("EgressPolicy", "EgressClusterPolicy")), key=_precedence
         )
         infos = [d for d in documents if d["kind"] == "EgressClusterInfo"]
-        self.inside = _inside(infos[0]["spec"] if infos else {}, objects, settings)
-        self.versions = {ip.version for node in self.nodes for ip in node_addresses(node)}
+        spec = infos[0]["spec"] if infos else {}
+        self.inside = _inside(spec, objects, settings)
+        if spec.get("autoDetect", {}).get("podCidrMode", "auto"):
+            self.inside += [str(a) for pod in self.pods if self.is_elsewhere(pod) for a in pod_addresses(pod)]
+        self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}
 
     # ------------------------------------------------------------------------------------------ one packet's way
 
     def answer(self, source: IP, destination: IP) -> Answer:
         """What a new connection from ``source`` (a pod's address) to ``destination`` leaves with."""
         if covers(self.inside, destination):
+            return DIRECT
+        senders = [pod for pod in self.pods if source in pod_addresses(pod)]
+        if senders and all(map(self.is_elsewhere, senders)):
             return DIRECT
         for policy in self.policies:
             if self.takes_source(policy, source) and takes_destination(policy, destination):
@@ -136,7 +146,15 @@ class Oracle:
         whole_cidr = policy["kind"] == "EgressClusterPolicy" and "namespaceSelector" not in applied
         if applied.get("podSubnet") and whole_cidr:
             return covers(applied["podSubnet"], source)
-        return any(source in pod_addresses(pod) and self.takes_pod(policy, pod) for pod in self.pods)
+        return any(
+            source in pod_addresses(pod) and self.takes_pod(policy, pod)
+            for pod in self.pods
+            if not self.is_elsewhere(pod)
+        )
+
+    def is_elsewhere(self, pod: Json) -> bool:
+        """Whether its node is none that is configured, so that nothing steers it."""
+        return pod["spec"]["nodeName"] in self.elsewhere
 
     def takes_pod(self, policy: Json, pod: Json) -> bool:
         applied, namespace = policy["spec"]["appliedTo"], pod["metadata"]["namespace"]
@@ -160,7 +178,8 @@ class Oracle:
         if not nodes or version not in self.versions:
             return BLOCKED
         if policy["spec"].get("egressIP", {}).get("useNodeIP"):
-            own = [next((a for a in node_addresses(node) if a.version == version), None) for node in nodes]
+            all_own = [self.own[node["metadata"]["name"]] for node in nodes]
+            own = [next((a for a in some if a.version == version), None) for some in all_own]
             possible = frozenset(str(address) for address in own if address is not None)
             return Answer("node-ip", possible) if possible else BLOCKED
         address = status["eip"].get(f"ipv{version}")
@@ -277,6 +296,43 @@ def pod_addresses(pod: Json) -> list[IP]:
 
 def node_addresses(node: Json) -> list[IP]:
     return [ip_address(entry["address"]) for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"]
+
+
+# ------------------------------------------------------------------------------------- the hosts among the Node objects
+
+
+def own_addresses(objects: Sequence[Json]) -> dict[str, list[IP]]:
+    """Of every Linux host what could be the end of its tunnel: nobody else reports it, and others can reach it."""
+    found: dict[str, list[IP]] = {}
+    for node in (o for o in objects if o["kind"] == "Node"):
+        labels = labels_of(node)
+        if (
+            labels.get("kubernetes.io/os", "linux") == "linux"
+            and labels.get("type") != "virtual-kubelet"
+            and labels.get("eks.amazonaws.com/compute-type") != "fargate"
+            and labels.get("egress") != "unmanaged"
+        ):
+            found[node["metadata"]["name"]] = [a for a in node_addresses(node) if not _useless(a)]
+    users = Counter(address for some in found.values() for address in set(some))
+    return {name: [address for address in some if users[address] == 1] for name, some in found.items()}
+
+
+def _useless(address: IP) -> bool:
+    mapped = address.version == 6 and address.ipv4_mapped is not None
+    return mapped or address.is_link_local or address.is_loopback or address.is_multicast or address.is_unspecified
+
+
+def _underlay(own: Mapping[str, list[IP]], objects: Sequence[Json], gateways: Sequence[Json]) -> int:
+    """The family of all tunnels at first: one that all hosts have, or all gateway nodes, or the most."""
+    versions = {name: {address.version for address in some} for name, some in own.items() if some}
+    selectors = [gateway["spec"]["nodeSelector"]["selector"] for gateway in gateways]
+    labels = {o["metadata"]["name"]: labels_of(o) for o in objects if o["kind"] == "Node"}
+    members = [has for name, has in versions.items() if any(selects(s, labels[name]) for s in selectors)]
+    for some in (list(versions.values()), members):
+        for version in (4, 6):
+            if some and all(version in has for has in some):
+                return version
+    return max((4, 6), key=lambda version: sum(version in has for has in versions.values()))
 
 
 # ---------------------------------------------------------------------------------------- the inside of the cluster

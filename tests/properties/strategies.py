@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -445,6 +446,68 @@ def scenarios(draw: st.DrawFn, max_policies: int = 6, max_pods: int = 8) -> Scen
         spec |= {"extraCidr": extra} if extra else {}
         documents.append(document("EgressClusterInfo", "default", spec))
     return Scenario(tuple(documents), tuple(objects), settings)
+
+
+# ------------------------------------------------------------------------------------------------ clusters as they are
+
+_OTHER_LABELS: Mapping[str, Json] = {
+    "windows": {"kubernetes.io/os": "windows"},
+    "fargate": {"eks.amazonaws.com/compute-type": "fargate"},
+    "virtual": {"type": "virtual-kubelet"},
+    "unmanaged": {"egress": "unmanaged"},
+    "late": {},
+    "one family": {},
+}
+
+
+@st.composite
+def odd_scenarios(draw: st.DrawFn) -> Scenario:
+    """Scenarios in which nodes report what is not theirs or are not ready, among Node objects that are no hosts."""
+    scenario = draw(scenarios())
+    families = families_of(scenario)
+    objects: list[Json] = copy.deepcopy(list(scenario.objects))
+    hosts = [item for item in objects if item["kind"] == "Node"]
+    useless = ["169.254.1.0", "127.0.0.1", "fe80::1", "::ffff:10.0.0.9"]
+    for host in hosts:
+        addresses = host["status"]["addresses"]
+        for text in draw(st.lists(st.sampled_from(useless), max_size=2)):
+            addresses.insert(draw(st.integers(0, len(addresses))), {"type": "InternalIP", "address": text})
+        if draw(st.integers(0, 3)) == 0:
+            host["status"]["conditions"] = [{"type": "Ready", "status": draw(st.sampled_from(["False", "Unknown"]))}]
+    if 4 in families and draw(st.booleans()):
+        for host in hosts:
+            addresses = host["status"]["addresses"]
+            at = draw(st.sampled_from([0, len(addresses)]))
+            addresses.insert(at, {"type": "InternalIP", "address": "172.17.0.1"})
+    for number, kind in enumerate(draw(st.lists(st.sampled_from(sorted(_OTHER_LABELS)), min_size=1, max_size=2)), 200):
+        objects += draw(_other_node(kind, number, families, objects))
+    return replace(scenario, objects=tuple(objects))
+
+
+@st.composite
+def _other_node(
+    draw: st.DrawFn, kind: str, number: int, families: Sequence[int], objects: Sequence[Json]
+) -> list[Json]:
+    """A Node object and a pod on it."""
+    node = _node(number, families, draw(_NODE_LABELS) | _OTHER_LABELS[kind], pod_cidrs=kind != "fargate")
+    pod = draw(a_pod(1, families, 20 + number - 200))
+    pod["spec"]["nodeName"] = node["metadata"]["name"]
+    own = [pod_address(number, 1, family) for family in families]
+    if kind == "late":
+        node["status"]["addresses"] = []
+    elif kind == "one family":
+        node["status"]["addresses"] = [{"type": "InternalIP", "address": node_address(number, families[-1])}]
+    elif kind == "fargate":
+        own = [{4: f"10.3.0.{number}", 6: f"fd00:3::{number}"}[family] for family in families]
+        node["status"]["addresses"] = [{"type": "InternalIP", "address": text} for text in own]
+    elif kind == "virtual":
+        # It has the address of the pod that runs it, or of the node on which that pod is.
+        others = [item for item in objects if item["kind"] == "Pod" and item["status"].get("podIP")]
+        texts = [item["status"]["podIP"] for item in others] + [node_address(1, families[0])]
+        node["status"]["addresses"] = [{"type": "InternalIP", "address": draw(st.sampled_from(texts))}]
+    if "podIPs" in pod["status"] and not pod["spec"].get("hostNetwork"):
+        pod["status"] |= {"podIP": own[0], "podIPs": [{"ip": text} for text in own]}
+    return [node, pod]
 
 
 # ------------------------------------------------------------------------------------------------------------- crowds

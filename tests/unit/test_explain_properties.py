@@ -13,19 +13,27 @@ from egress_compiler.net import Address, format_address, parse_address, parse_sp
 from egress_compiler.pipeline import Compilation
 from tests.properties.compiled import compiled_or_reject, oracle_of
 from tests.properties.search import examples
-from tests.properties.strategies import DESTINATIONS, Scenario, crowds, scenarios
+from tests.properties.strategies import DESTINATIONS, Scenario, crowds, odd_scenarios, scenarios
 
 MORE = ("192.0.2.1", "10.1.1.1", "10.2.0.1", "10.0.0.1", "2001:db8:1::1", "fd00:1:1::1", "fd00::1")
 ALL = (*DESTINATIONS[4], *DESTINATIONS[6], *MORE)
 
 
 @examples(60)
-@given(st.one_of(scenarios(), crowds()), st.lists(st.sampled_from(ALL), min_size=1, max_size=4, unique=True))
+@given(
+    st.one_of(scenarios(), crowds(), odd_scenarios()),
+    st.lists(st.sampled_from(ALL), min_size=1, max_size=4, unique=True),
+)
 def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, texts: list[str]) -> None:
     compilation = compiled_or_reject(scenario)
     oracle = oracle_of(scenario, compilation)
     nodes = {node.name for node in compilation.resolved.cluster.nodes}
     for pod in compilation.resolved.cluster.pods:
+        if pod.node in compilation.resolved.cluster.others:
+            explanation = explain_pod(compilation, pod.key, None, Collector())
+            assert explanation is not None
+            assert {way.outcome for way in explanation.ways} == {"direct"}
+            assert not any(entry.wins for entry in explanation.considered)
         if pod.node not in nodes:
             continue
         for text in texts:
@@ -53,7 +61,7 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
 
 
 @examples(40)
-@given(scenarios())
+@given(st.one_of(scenarios(), odd_scenarios()))
 def test_without_a_destination_the_ways_cover_everything_once(scenario: Scenario) -> None:
     """Each sampled packet falls into exactly one way of its pod, which is the one that decides it."""
     compilation = compiled_or_reject(scenario)

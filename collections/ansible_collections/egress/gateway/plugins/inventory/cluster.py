@@ -10,7 +10,10 @@ name: cluster
 short_description: The nodes of a cluster, from what the egress compiler reads or writes
 version_added: "0.1.0"
 description:
-  - Hosts are the nodes, by their names in Kubernetes. C(ansible_host) is a node's first InternalIP.
+  - Hosts are the nodes, by their names in Kubernetes. C(ansible_host) is the address that a node's tunnel runs over,
+    as a rule its first InternalIP.
+  - Node objects that are no Linux hosts are left out, such as those of Windows, virtual-kubelet and Fargate, those with
+    the label C(egress=unmanaged) or C(egressgateway.spidernet.io/unmanaged), and nodes without an address.
   - The group C(egress_gateways) has the nodes that an EgressGateway selects, C(egress_workers) all others, and one
     group C(egw_NAME) for each EgressGateway its nodes. In NAME every C(-) is C(_), and every C(.) is C(__).
   - The group C(changed) has the nodes whose part of O(bundle) is another than in O(against), or is not there. Without
@@ -45,6 +48,17 @@ options:
     description: Files and directories with EgressGateways. Policies in them are checked and do not count otherwise.
     type: list
     elements: str
+  settings:
+    description:
+      - The compiler's settings file, for O(cluster) and O(policies). It may name nodes that are no hosts
+        (C(unmanagedNodes)), and nodes' addresses (C(nodeAddresses)).
+    type: str
+  lock:
+    description:
+      - The compiler's lock file, for O(cluster) and O(policies). It knows the family that the tunnels run over, and
+        EIPs that a node reports as if they were its own.
+      - Without it, C(egress.lock.json) beside the policies.
+    type: str
   against:
     description:
       - What the nodes have, for the groups C(changed) and C(removed); a bundle or its C(manifest.json), such as that of
@@ -154,7 +168,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _nodes(self, base: Path, bundle: Path | None) -> list[Node]:
         cluster, policies = self._paths("cluster", base), self._paths("policies", base)
         if cluster and policies:
-            return of_cluster(policies, cluster)
+            return of_cluster(policies, cluster, self._path("settings", base), self._path("lock", base))
         if cluster or policies:
             raise AnsibleParserError("'cluster' and 'policies' only work together: which nodes are gateways, both say")
         if bundle is None:

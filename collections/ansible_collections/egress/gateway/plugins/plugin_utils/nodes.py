@@ -20,7 +20,7 @@ from ansible_collections.egress.gateway.plugins.plugin_utils.handover import rea
 try:
     from egress_compiler.diagnostics import InvalidInput, as_text
     from egress_compiler.net import format_address
-    from egress_compiler.pipeline import gateways_of_nodes
+    from egress_compiler.pipeline import Inputs, inventory_hosts
 
     MISSING = None
 except ImportError as error:
@@ -40,20 +40,25 @@ class Node:
     labels: Mapping[str, str]
 
 
-def of_cluster(policies: Sequence[Path], cluster: Sequence[Path]) -> list[Node]:
-    """Sorted by name. AnsibleParserError with all that is wrong, and where the compiler is not installed."""
+def of_cluster(
+    policies: Sequence[Path], cluster: Sequence[Path], settings: Path | None, lock: Path | None
+) -> list[Node]:
+    """The nodes that are hosts, sorted by name.
+
+    AnsibleParserError with all that is wrong, and where the compiler is not installed.
+    """
     if MISSING is not None:
         raise AnsibleParserError(
             "'policies' and 'cluster' need the Python package egress-compiler where Ansible runs (%s); "
             "a 'bundle' alone does without" % MISSING
         )
     try:
-        found = gateways_of_nodes(tuple(policies), tuple(cluster))
+        hosts = inventory_hosts(Inputs(tuple(policies), tuple(cluster), settings=settings, lock=lock))
     except InvalidInput as error:
         raise AnsibleParserError("\n".join(as_text(diagnostic) for diagnostic in error.diagnostics)) from None
     return [
-        Node(node.name, _role(bool(gateways)), format_address(*node.addresses[0]), gateways, node.labels)
-        for node, gateways in found
+        Node(host.node.name, _role(bool(host.gateways)), format_address(*host.address), host.gateways, host.node.labels)
+        for host in hosts
     ]
 
 
