@@ -48,8 +48,16 @@ class Node:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
-    def apply(self, files: dict[str, str], **arguments: Any) -> dict[str, Any]:
-        return self.module("apply", payload=packed(files), service_manager="direct", **arguments)
+    def apply(self, files: dict[str, str], *, agent: bool = False, **arguments: Any) -> dict[str, Any]:
+        """Without ``agent`` the node's agent is there and does nothing, so that what a test plants stays."""
+        result = self.module("apply", payload=packed(files), service_manager="direct", **arguments)
+        self.signal_agent("CONT" if agent else "STOP")
+        return result
+
+    def signal_agent(self, signal: str) -> None:
+        self.shell(
+            f"for pid in $(pgrep --ns $$ --nslist net -f '[e]gress-gateway/agent[.]pyz'); do kill -{signal} $pid; done"
+        )
 
     def absent(self, **arguments: Any) -> dict[str, Any]:
         return self.module("apply", state="absent", service_manager="direct", **arguments)

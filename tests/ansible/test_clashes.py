@@ -1,5 +1,6 @@
 """Somebody else has what the product would take: a diagnostic before anything is touched, and no fight."""
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ansible.conftest import Node, node_files
+from tests.ansible.conftest import Node, node_files, objects
+from tests.ansible.test_apply_failure import altered
 
 pytestmark = pytest.mark.lab
 
@@ -57,9 +59,20 @@ CLASHES = (
     ),
     Clash(
         "tunnel on our port",
-        "ip link add other type vxlan id 5 dstport 7789",
+        "ip link add other type vxlan id 5 dstport 7789; ip link set other up",
         "ip link delete other",
         r"the device other, a vxlan, uses UDP port 7789, .* set tunnel\.port to another",
+    ),
+    Clash(
+        "tunnel on our port that is down",
+        "ip link add other type vxlan id 5 dstport 7789",
+        "ip link delete other",
+    ),
+    Clash(
+        "tunnel that the kernel lets nobody have twice",
+        "ip link add other type vxlan id 100 dstport 7789",
+        "ip link delete other",
+        r"the device other, a vxlan, uses the tunnel's VNI 100 and UDP port 7789: set tunnel\.vni or tunnel\.port",
     ),
     Clash(
         "Calico's WireGuard",
@@ -96,6 +109,67 @@ def test_what_others_have_is_named_and_left(clash: Clash, worker: Node, bundle_d
             assert before.diff(worker.state()) == ""
     finally:
         worker.shell(clash.undo)
+
+
+DAMAGE = "nft flush ruleset; ip link delete egress.vxlan; ip rule flush protocol 213; ip route flush table 19999; "
+
+
+@pytest.mark.parametrize("clash", [c for c in CLASHES if c.message], ids=lambda clash: clash.name)
+def test_what_came_later_keeps_nothing_from_being_repaired(clash: Clash, worker: Node, bundle_dir: Path) -> None:
+    files = node_files(bundle_dir, "worker1")
+    worker.apply(files)
+    worker.shell(DAMAGE + clash.plant)
+    try:
+        broken = objects(worker.verify(files))
+        assert "table inet egress_gateway" in broken
+        assert any(" preference 100 " in name for name in broken)
+        predicted = worker.apply(files, check=True)
+        done = worker.apply(files)
+        rest = objects(worker.verify(files))
+        if "id 100" in clash.plant:
+            assert re.match(clash.message, done["msg"])
+            assert re.match(clash.message, predicted["msg"])
+            assert "Still broken: could not create link egress.vxlan" in done["msg"]
+            assert rest
+            assert all("table inet" not in name and "preference 100" not in name for name in rest)
+        else:
+            assert not done.get("failed"), done["msg"]
+            assert objects(done["changes"]) == objects(predicted["changes"])
+            assert rest == []
+            if "type bridge" not in clash.plant:
+                assert any(re.match(clash.message, str(text)) for text in done["warnings"])
+    finally:
+        worker.shell(clash.undo + " || true")
+
+
+def test_a_change_that_is_refused_repairs_what_there_was(worker: Node, bundle_dir: Path) -> None:
+    files = node_files(bundle_dir, "worker1")
+    plan = json.loads(files["plan.json"])
+    route = next(r for r in plan["routes"] if r["via"] is None) | {"table": 3009}
+    other = altered(files, routes=[*plan["routes"], route])
+    worker.apply(files)
+    worker.shell("ip route add 198.18.0.0/24 dev eth0 table 3009 protocol static; nft flush ruleset")
+    predicted = worker.apply(other, check=True)
+    done = worker.apply(other)
+    worker.shell("ip route flush table 3009")
+    for result in (predicted, done):
+        assert result["failed"]
+        assert result["msg"].startswith("routing table 3009 has an IPv4 route of somebody else")
+        assert objects(result["changes"]) == ["table inet egress_gateway"]
+    assert done["changed"]
+    assert worker.verify(files) == []
+
+
+def test_what_no_interface_is_there_for_is_repaired_as_far_as_it_goes(worker: Node, bundle_dir: Path) -> None:
+    files = node_files(bundle_dir, "worker1")
+    worker.apply(files)
+    worker.shell("nft flush ruleset; ip rule flush protocol 213; ip link set eth0 name uplink")
+    done = worker.apply(files)
+    worker.shell("ip link set uplink name eth0")
+    assert done["failed"]
+    assert "uses the interface eth0, which this node does not have" in done["msg"]
+    assert "table inet egress_gateway" in objects(done["changes"])
+    assert any("rule ipv4 preference 100" in name for name in objects(done["changes"]))
 
 
 def test_verify_warns_of_what_came_later(worker: Node, bundle_dir: Path) -> None:

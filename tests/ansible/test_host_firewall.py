@@ -1,6 +1,7 @@
 """Hosts with a firewall of their own that refuses what it does not know: our accepts in it, and nothing else of it."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,23 +186,18 @@ def test_a_host_that_refuses_nothing_is_left_alone(worker: Node, bundle_dir: Pat
     worker.shell("iptables-nft -F FORWARD; iptables-nft -t nat -F POSTROUTING")
 
 
-def test_the_program_for_boot_brings_the_accepts_back(worker: Node, bundle_dir: Path) -> None:
-    from ansible_collections.egress.gateway.plugins.module_utils.accepts_boot import Program
-    from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-    from ansible_collections.egress.gateway.plugins.module_utils.units import accepts_unit
-
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_a_firewall_that_is_loaded_anew_accepts_again(worker: Node, bundle_dir: Path, variant: str) -> None:
+    """By the agent: at boot, too, it finds the firewall of the host as that was loaded."""
     files = node_files(bundle_dir, "worker1")
-    worker.shell("iptables-nft -P FORWARD DROP")
-    worker.apply(files)
-    worker.shell("iptables-nft -F FORWARD")
-    assert len(worker.verify(files)) == 1
-    local = Paths(state=worker.lab.state_dir / "program")
-    assert Program(local, wanted=True).fix(()) is None
-    assert Program(local, wanted=True).difference() == ()
-    (start,) = [line for line in accepts_unit(local).splitlines() if line.startswith("ExecStart=")]
-    worker.shell(start.partition("=")[2].replace("$$", "$"))
+    load = f"printf '*filter\\n:FORWARD DROP\\n-A FORWARD -j LOG\\nCOMMIT\\n' | iptables-{variant}-restore"
+    worker.apply(files, agent=True)
+    for _ in range(2):
+        worker.shell(load)
+        deadline = time.monotonic() + 10
+        while "egress-gateway" not in worker.run(f"iptables-{variant}", "-S", "FORWARD"):
+            assert time.monotonic() < deadline
     assert worker.verify(files) == []
-    assert Program(local, wanted=False).fix(()) is None
-    assert not local.state.exists()
     worker.absent()
-    worker.shell("iptables-nft -P FORWARD ACCEPT")
+    assert "egress-gateway" not in worker.run(f"iptables-{variant}-save")
+    worker.shell(f"iptables-{variant} -F FORWARD; iptables-{variant} -P FORWARD ACCEPT")

@@ -1,12 +1,16 @@
 # Copyright: (c) 2026, The egress-compiler authors
 # SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
 # Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
-"""Others' rules, routes and devices on a node that ours cannot live beside: named before anything is touched."""
+"""Others' rules, routes and devices on a node that ours cannot live beside: named before anything is touched.
+
+On a node that has a plan already they are no reason to leave what is broken as it is: see ``preflight.py``.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import run
@@ -27,7 +31,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     STEER_PREFERENCE,
     WIRE,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan, Rule, Tunnel
 
 _LOCAL_TABLE = 255
 _NARROW = (
@@ -49,12 +53,22 @@ _REFUSING = {"6": "blackhole", "7": "unreachable", "8": "prohibit"}
 _EVERYTHING = frozenset(["default", "0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "2000::/3"])
 
 
-def clashes(plan: Plan, kernel: Kernel, installed: bool) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Clash:
+    """``object`` is the other's and stays the same whatever plan it clashes with; ``text`` says what to do."""
+
+    object: str
+    text: str
+    forbids: str = ""
+    """An object of ours that the kernel refuses to make beside it."""
+
+
+def clashes(plan: Plan, kernel: Kernel, installed: bool) -> tuple[Clash, ...]:
     """What of somebody else's would take our packets, or our place; with ``installed`` our devices are ours."""
     return (*_devices(plan, kernel, installed), *_rules(plan), *_routes(plan))
 
 
-def _devices(plan: Plan, kernel: Kernel, installed: bool) -> Iterator[str]:
+def _devices(plan: Plan, kernel: Kernel, installed: bool) -> Iterator[Clash]:
     for name, link in sorted(kernel.links().items()):
         info = link.get("linkinfo", {})
         kind = info.get("info_kind", "device")
@@ -63,16 +77,33 @@ def _devices(plan: Plan, kernel: Kernel, installed: bool) -> Iterator[str]:
             expected = "vxlan" if name == DEVICE else "veth"
             ours = kind == expected and str(link.get("address", "")).startswith(MAC_PREFIX)
             if not ours and not installed and (name == DEVICE or plan.wire is not None):
-                yield "the device %s exists already and is somebody else's %s: remove or rename it" % (name, kind)
+                text = "the device %s exists already and is somebody else's %s: remove or rename it" % (name, kind)
+                yield Clash("link " + name, text)
         elif data.get("port") == plan.tunnel.port and name not in WIRE:
-            yield (
-                "the device %s, a %s, uses UDP port %d, which is to be the tunnel's: "
-                "our rules would let in nobody but our own nodes; set tunnel.port to another"
-                % (name, kind, plan.tunnel.port)
-            )
+            yield from _same_port(name, link, plan.tunnel)
 
 
-def _rules(plan: Plan) -> Iterator[str]:
+def _same_port(name: str, link: Mapping[str, Any], tunnel: Tunnel) -> Iterator[Clash]:
+    """Another device with the tunnel's port, where it is in the way.
+
+    The kernel refuses a second VXLAN device of one VNI, port and family, also where the first is down; of other VNIs
+    it takes any number. A device that is down receives nothing that our rules could keep from it.
+    """
+    kind, data = link["linkinfo"]["info_kind"], link["linkinfo"]["info_data"]
+    start = "the device %s, a %s, uses " % (name, kind)
+    same_family = any(key.endswith("6") for key in data) == (":" in tunnel.underlay)
+    if kind == "vxlan" and data.get("id") == tunnel.vni and same_family:
+        text = "the tunnel's VNI %d and UDP port %d: set tunnel.vni or tunnel.port to another"
+        yield Clash("link " + name, start + text % (tunnel.vni, tunnel.port), forbids="link " + DEVICE)
+    elif "UP" in link.get("flags", ()):
+        text = (
+            "UDP port %d, which is to be the tunnel's: our rules would let in nobody but our own nodes; "
+            "set tunnel.port to another" % tunnel.port
+        )
+        yield Clash("link " + name, start + text)
+
+
+def _rules(plan: Plan) -> Iterator[Clash]:
     for family in FAMILIES:
         wanted = [rule for rule in plan.rules if rule.family == family]
         if not wanted or (family == 6 and not has_ipv6()):
@@ -83,7 +114,8 @@ def _rules(plan: Plan) -> Iterator[str]:
                 continue
             taken = [ours for ours in wanted if _takes_mark(rule, ours)]
             if taken and _leads_away(rule, family, taken):
-                yield (
+                yield Clash(
+                    "rule ipv%d %s" % (family, sorted(rule.items())),
                     "ip rule of somebody else at preference %s takes packets with mark 0x%08x/0x%08x (%s) to %s, "
                     "before ours at %d or in its place: move it to a preference above %d, or away from these marks"
                     % (
@@ -94,7 +126,7 @@ def _rules(plan: Plan) -> Iterator[str]:
                         _action(rule) or "table %s" % rule.get("table"),
                         taken[0].preference,
                         LAST_PREFERENCE,
-                    )
+                    ),
                 )
 
 
@@ -142,15 +174,16 @@ def _action(rule: Mapping[str, Any]) -> str:
     return _REFUSING.get(action, action if action in _REFUSING.values() else "")
 
 
-def _routes(plan: Plan) -> Iterator[str]:
+def _routes(plan: Plan) -> Iterator[Clash]:
     tables = {(route.family, route.table) for route in plan.routes}
     for family, table in sorted(tables):
         foreign = [r for r in _table(family, table) if str(r.get("protocol")) != str(PROTOCOL)]
         if foreign:
-            yield (
+            yield Clash(
+                "table %d ipv%d" % (table, family),
                 "routing table %d has an IPv%d route of somebody else, to %s: governed packets would follow it; "
                 "the tables from 3000 are ours, move it to another"
-                % (table, family, ", ".join(sorted(str(r.get("dst")) for r in foreign)[:3]))
+                % (table, family, ", ".join(sorted(str(r.get("dst")) for r in foreign)[:3])),
             )
 
 

@@ -50,6 +50,7 @@ class Table(Resource):
 
     atomic = True
     attempts = 2
+    closes = True
 
     def __init__(self, kernel: Kernel, ruleset: str | None, origins: Mapping[str, str]) -> None:
         self._kernel = kernel

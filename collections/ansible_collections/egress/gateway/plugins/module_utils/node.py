@@ -77,9 +77,14 @@ class Paths:
         return self.state / "boot.sh"
 
     @property
-    def accepts(self) -> Path:
-        """The program that brings our accepts back into the host's firewall."""
-        return self.state / "accepts.pyz"
+    def agent(self) -> Path:
+        """The program that brings back what others take away."""
+        return self.state / "agent.pyz"
+
+    @property
+    def agent_loaded(self) -> Path:
+        """The code that the running agent has, once it listens."""
+        return self.runtime / "agent.loaded"
 
     @property
     def lock(self) -> Path:

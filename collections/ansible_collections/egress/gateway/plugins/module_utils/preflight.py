@@ -60,19 +60,24 @@ def check(
     _check_versions(bundle)
     _check_interfaces(bundle.plan, kernel)
     _check_sysctls(bundle.plan, paths)
-    _check_clashes(bundle.plan, kernel, installed=before is not None)
+    warnings = _check_clashes(bundle.plan, before, kernel, changes)
     # nftables.nft has been loaded already, into a namespace of its own, to be compared: that says more than nft -c.
     objects = [change.object for change in changes]
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
     eips.require_free(bundle.plan, before)
-    return _mtu_warnings(bundle.plan, kernel) + networkd_warnings() + accepts.locked(bundle.plan)
+    return warnings + _mtu_warnings(bundle.plan, kernel) + networkd_warnings() + accepts.locked(bundle.plan)
 
 
-def _check_clashes(plan: Plan, kernel: Kernel, installed: bool) -> None:
-    found = clashes.clashes(plan, kernel, installed)
-    if found:
-        raise NodeError("; ".join(found))
+def _check_clashes(plan: Plan, before: Plan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:
+    """What was in the way of the plan ``before`` already is warned of: to refuse would leave worse things broken."""
+    to_make = {change.object for change in changes if change.action != "remove"}
+    found = clashes.clashes(plan, kernel, installed=before is not None)
+    known = {clash.object for clash in clashes.clashes(before, kernel, installed=True)} if before and found else set()
+    new = [clash.text for clash in found if clash.object not in known or clash.forbids in to_make]
+    if new:
+        raise NodeError("; ".join(new))
+    return [clash.text for clash in found]
 
 
 def _check_versions(bundle: NodeBundle) -> None:

@@ -12,7 +12,7 @@ import zipfile
 from functools import cache
 
 _PACKAGE = "ansible_collections.egress.gateway.plugins.module_utils"
-_IMPORT = re.compile(r"^\s*from %s(?:\.(\w+))? import ([^\n]*)" % re.escape(_PACKAGE), re.MULTILINE)
+_IMPORT = re.compile(r"^\s*from %s(?:\.([\w.]+))? import ([^\n]*)" % re.escape(_PACKAGE), re.MULTILINE)
 
 
 @cache
@@ -23,12 +23,13 @@ def program(entry: str) -> bytes:
     """
     files = {"__main__.py": "from %s.%s import main\n\nmain()\n" % (_PACKAGE, entry)}
     levels = _PACKAGE.split(".")
-    files.update({"/".join([*levels[:depth], "__init__.py"]): "" for depth in range(1, len(levels) + 1)})
     waiting, seen = [entry], {entry}
     while waiting:
         name = waiting.pop()
         text = _source("%s.%s" % (_PACKAGE, name))
-        files["%s/%s.py" % ("/".join(levels), name)] = text
+        path = [*levels, *name.split(".")]
+        files["/".join(path) + ".py"] = text
+        files.update({"/".join([*path[:depth], "__init__.py"]): "" for depth in range(1, len(path))})
         found = imports(text) - seen
         seen |= found
         waiting += found

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, shortened
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, listed, shortened
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome
 
 
@@ -27,7 +27,7 @@ def result(outcome: Outcome, paths: Paths, files: Mapping[str, str], diff: bool)
     if outcome.error is not None:
         values["msg"] = _story(outcome)
         values["failed_command"] = outcome.error.failed_command
-        values["changed"] = bool(outcome.rollback_error)
+        values["changed"] = bool(outcome.rollback_error) or (outcome.refused and bool(outcome.changes))
     return values
 
 
@@ -72,4 +72,11 @@ def _story(outcome: Outcome) -> str:
         return text + ". The node was rolled back to what it had before."
     if outcome.rollback_error is not None:
         return "%s. The node could not be rolled back: %s" % (text, outcome.rollback_error)
-    return text + ". Nothing was changed."
+    if not outcome.refused or not (outcome.changes or outcome.unrepaired):
+        return text + ". Nothing was changed."
+    text += ". Nothing was changed but what the node had before and was broken: %s" % (
+        listed([change.object for change in outcome.changes]) or "nothing"
+    )
+    if outcome.unrepaired:
+        text += ". Still broken: %s" % "; ".join(map(str, outcome.unrepaired))
+    return text + "."

@@ -53,6 +53,8 @@ class Resource:
 
     atomic = False
     attempts = 1
+    closes = False
+    """Whether it keeps governed packets in by itself."""
 
     def desired(self) -> Items:
         raise NotImplementedError
@@ -74,7 +76,7 @@ class NotConverged(NodeError):
     """Objects are not as wanted although everything was tried; carries the failed command where there was one."""
 
     def __init__(self, rest: Sequence[Change], cause: NodeError | None) -> None:
-        objects = ", ".join(change.object for change in rest[:5]) + (", ..." if len(rest) > 5 else "")
+        objects = listed([change.object for change in rest])
         super().__init__("could not %s %s%s" % (rest[0].action, objects, ": %s" % cause if cause else ""))
         if cause is not None:
             self.failed_command = cause.failed_command
@@ -125,6 +127,11 @@ def bring(resources: Sequence[Resource]) -> list[Change]:
 def clear(resources: Sequence[Resource]) -> list[Change]:
     """For resources that want nothing: all in reverse order."""
     return [change for resource in reversed(resources) for change in settle(resource, ("create", "modify", "remove"))]
+
+
+def listed(objects: Sequence[str]) -> str:
+    """The first five, for a sentence."""
+    return ", ".join(objects[:5]) + (" and %d more" % (len(objects) - 5) if len(objects) > 5 else "")
 
 
 def shortened(change: Change, limit: int = 2000) -> Change:

@@ -42,7 +42,7 @@ class Rules(Resource):
 
     def __init__(self, kernel: Kernel, plan: Plan | None, last: bool = False) -> None:
         self._kernel = kernel
-        self._last = last
+        self._last = self.closes = last
         self._wanted = (plan.last_resort.rules if last else plan.rules) if plan else ()
         self._floating = plan.floating_marks if plan else frozenset()
         self._found: dict[str, KernelRule] = {}
@@ -149,6 +149,8 @@ def _is_ours(rule: KernelRule) -> bool:
 
 class LastRoutes(Resource):
     """The table of the last resort: what is inside the cluster is thrown back, and all else goes nowhere."""
+
+    closes = True
 
     def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
         self._kernel = kernel

@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils import accepts, accepts_boot, confirm, lock, preflight
+from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
+from ansible_collections.egress.gateway.plugins.module_utils.accepts import Accepts
+from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
+from ansible_collections.egress.gateway.plugins.module_utils.generation import has_table
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, PLAN, RULESET, WIRE, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PLAN, RULESET, WIRE, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
 from ansible_collections.egress.gateway.plugins.module_utils.resource import (
     Change,
@@ -39,6 +43,13 @@ _FAILOVER = 0.5
 """Seconds; keepalived's script has the routes of a slot that went elsewhere back in a tenth of that."""
 
 
+_OF_KERNEL = (
+    *(Accepts, Addresses, Forwarding, LastRoutes, Link, Neighbours),
+    *(Routes, Rules, Sysctls, Table, WireLink),
+)
+"""Resources whose objects the kernel has, and others may take away."""
+
+
 @dataclass
 class Outcome:
     """What a run did or would do. With ``error`` the node is as before when ``rolled_back``, else as the text says."""
@@ -47,6 +58,9 @@ class Outcome:
     files_before: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     ended: Sequence[Ended] = ()
+    refused: bool = False
+    """Whether the run ended before it began; ``changes`` are then what of the node before had to be repaired."""
+    unrepaired: Sequence[NodeError] = ()
     error: NodeError | None = None
     rolled_back: bool = False
     rollback_error: NodeError | None = None
@@ -79,7 +93,7 @@ def resources(
         Forwarding(kernel, plan.peers if plan else ()),
         Routes(kernel, plan),
         Rules(kernel, plan),
-        accepts.Accepts(plan),
+        Accepts(plan),
         Table(kernel, files.get(RULESET), plan.origins if plan else {}),
         Sysctls(paths, sysctls, _of_conntrack),
         LastRoutes(kernel, plan),
@@ -88,8 +102,9 @@ def resources(
         Files(paths, files),
     ]
     if service:
-        found += [accepts_boot.Program(paths, wanted is not None), Units(paths, files)]
-    return (*found, Conntrackd(paths, files, service), Keepalived(paths, files, service, link.is_to_be_made))
+        found.append(Units(paths, files))
+    found += [Conntrackd(paths, files, service), Keepalived(paths, files, service, link.is_to_be_made)]
+    return (*found, Agent(paths, service, wanted is not None))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:
@@ -133,11 +148,15 @@ def apply(
     if check_only:
         outcome, before = _prepare(paths, service, wanted, confirm_seconds)
         _end_connections(outcome, wanted, before, cut, check_only)
+        if outcome.error is not None:
+            _repair_at_least(outcome, paths, service, wanted, before, check_only)
         return outcome
     with lock.held(paths):
         sweep(paths)
         outcome, before = _prepare(paths, service, wanted, confirm_seconds)
-        if outcome.error is None:
+        if outcome.error is not None:
+            _repair_at_least(outcome, paths, service, wanted, before, check_only)
+        else:
             waiting = confirm.read(paths) if confirm_seconds else None
             if confirm_seconds and outcome.changes and waiting is None:
                 confirm.arm(paths, service, before.files if isinstance(before, NodeBundle) else None, confirm_seconds)
@@ -232,6 +251,66 @@ def _carry_out(
         return
     outcome.rollback_error = attempt(paths, service, wanted=before, before=wanted)
     outcome.rolled_back = outcome.rollback_error is None
+    if before is not None and not outcome.rolled_back:  # neither goes as a whole: closed at least, and what else goes
+        repair(repairable(paths, service, before, wanted))
+
+
+def repairable(
+    paths: Paths, service: bool, wanted: NodeBundle, before: NodeBundle | None, only_closing: bool = False
+) -> list[Resource]:
+    """What of the kernel may be repaired on its own; what keeps governed packets in comes first."""
+    everything = resources(paths, service, wanted, before, Kernel())
+    chosen = [r for r in everything if isinstance(r, _OF_KERNEL) and (r.closes or not only_closing)]
+    return sorted(chosen, key=lambda resource: not resource.closes)
+
+
+def lacking(resource: Resource) -> tuple[Change, ...]:
+    """What is not there or not as it should be; what somebody added is left to a whole run."""
+    return tuple(change for change in resource.difference() if change.action != "remove")
+
+
+def repair(chosen: Sequence[Resource]) -> tuple[list[Change], list[NodeError]]:
+    """With the lock held: each as far as it goes, whatever becomes of the others. What was done, and what was not."""
+    done: list[Change] = []
+    problems: list[NodeError] = []
+    for resource in chosen:
+        try:
+            resource.forget()
+            if lacking(resource):
+                done += settle(resource, ("create", "modify"))
+        except NodeError as error:
+            problems.append(error)
+    return done, problems
+
+
+def _repair_at_least(
+    outcome: Outcome,
+    paths: Paths,
+    service: bool,
+    wanted: NodeBundle | None,
+    before: NodeBundle | NodeError | None,
+    check_only: bool,
+) -> None:
+    """A run that is refused, on a node that has a plan: what of it is broken is no better for waiting.
+
+    Of a plan that cannot be read nothing is known, but that governed packets are to stay in.
+    """
+    if wanted is None or before is None:
+        return
+    outcome.refused = True
+    chosen: list[Resource] = []
+    if isinstance(before, NodeBundle):
+        chosen = repairable(paths, service, before, before)
+    elif has_table(NFT_TABLE) is False:
+        chosen = repairable(paths, service, wanted, None, only_closing=True)
+    if not check_only:
+        done, outcome.unrepaired = repair(chosen)
+        outcome.changes = tuple(done)
+        return
+    outcome.changes = ()
+    for resource in chosen:
+        with contextlib.suppress(NodeError):
+            outcome.changes += lacking(resource)
 
 
 def attempt(

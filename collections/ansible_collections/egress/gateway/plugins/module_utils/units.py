@@ -29,8 +29,8 @@ GUARD_UNIT = "egress-gateway-guard.service"
 RESTORE_UNIT = "egress-gateway.service"
 KEEPALIVED_UNIT = "egress-gateway-keepalived.service"
 CONNTRACKD_UNIT = "egress-gateway-conntrackd.service"
-ACCEPTS_UNIT = "egress-gateway-accepts.service"
-_NAMES = (GUARD_UNIT, RESTORE_UNIT, ACCEPTS_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
+AGENT_UNIT = "egress-gateway-agent.service"
+_NAMES = (GUARD_UNIT, RESTORE_UNIT, AGENT_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
 
 _POD_RUNTIMES = " ".join(
     "%s.service" % name
@@ -47,10 +47,6 @@ _POD_RUNTIMES = " ".join(
         "k0scontroller",
         "k0sworker",
     )
-)
-_FIREWALLS = " ".join(
-    "%s.service" % name
-    for name in ("docker", "ufw", "firewalld", "nftables", "iptables", "ip6tables", "netfilter-persistent")
 )
 _LOADERS = (
     (RULESET, "nft -f"),
@@ -140,7 +136,7 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
     found = {
         GUARD_UNIT: guard_unit(paths),
         RESTORE_UNIT: restore_unit(paths),
-        ACCEPTS_UNIT: accepts_unit(paths),
+        AGENT_UNIT: agent_unit(paths),
     }
     if CONNTRACKD in files:
         found[CONNTRACKD_UNIT] = conntrackd_unit(paths)
@@ -226,35 +222,34 @@ WantedBy=multi-user.target
     }
 
 
-def accepts_unit(paths: Paths) -> str:
-    """After all that has a firewall of its own, and again whenever systemd starts, restarts or reloads one of those."""
-    run = "/bin/sh -c 'exec $$(command -v python3 || echo /usr/libexec/platform-python) -I %s'" % paths.accepts
+def agent_unit(paths: Paths) -> str:
+    """Beside everything else: a new start of the restore unit takes our rules away and must not meet the agent."""
     return """# Written by the Ansible collection egress.gateway, which also removes it.
 [Unit]
-Description=Egress gateway: accepts in the host's own firewall
+Description=Egress gateway: brings back what others take away
 Documentation=file:%(config)s
 ConditionPathExists=%(program)s
 RequiresMountsFor=%(config)s %(state)s
-After=%(restore)s %(firewalls)s %(runtimes)s
-PartOf=%(firewalls)s
-ReloadPropagatedFrom=%(firewalls)s
+After=%(restore)s
+PartOf=%(restore)s
+StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=%(run)s
-ExecReload=%(run)s
+Type=simple
+RuntimeDirectory=egress-gateway
+RuntimeDirectoryPreserve=yes
+ExecStart=/bin/sh -c 'exec $$(command -v python3 || echo /usr/libexec/platform-python) -I %(program)s systemd'
+Restart=always
+RestartSec=1s
+OOMScoreAdjust=-500
 
 [Install]
-WantedBy=multi-user.target %(firewalls)s
+WantedBy=multi-user.target %(restore)s
 """ % {
         "config": paths.config,
         "state": paths.state,
-        "program": paths.accepts,
+        "program": paths.agent,
         "restore": RESTORE_UNIT,
-        "firewalls": _FIREWALLS,
-        "runtimes": _POD_RUNTIMES,
-        "run": run,
     }
 
 

@@ -16,13 +16,15 @@ description:
   - When a step or the final comparison fails, the node goes back to the bundle that it had before.
   - Everything happens in one module call, so there is one round trip for each node.
   - A run that finds nothing to do touches nothing, neither counters nor sessions.
-  - Refuses to start where somebody else's rule, route or device takes what is the product's, and names it.
+  - Refuses to start where somebody else's rule, route or device takes what is the product's, and names it. On a node
+    that has a plan already it repairs what that plan lacks all the same.
   - Where a firewall of the host refuses what none of its rules accepts, accepts with the comment C(egress-gateway) go
     into its chains (iptables in both variants, ip6tables, other nftables tables), and are all that changes there.
   - What is managed is the nftables table C(inet egress_gateway), routes of protocol 213 in tables from 3000, rules with
     that protocol or with preference 98 or 99 and the product's mark mask, the device C(egress.vxlan), the directory
-    C(/etc/egress-gateway), the sysctls of the plan, keepalived with that directory's configuration, and the systemd
-    units C(egress-gateway.service) and C(egress-gateway-keepalived.service). Nothing else is changed.
+    C(/etc/egress-gateway), the sysctls of the plan, keepalived with that directory's configuration, the agent that
+    brings back what others take away, and with systemd the units C(egress-gateway*.service). Nothing else is
+    changed.
 options:
   bundle:
     description:

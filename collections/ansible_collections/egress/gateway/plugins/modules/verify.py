@@ -182,7 +182,7 @@ def main() -> None:
         wrong = [c.as_dict() for c in conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
-        in_the_way = (*clashes(wanted.plan, Kernel(), installed=True), *locked(wanted.plan))
+        in_the_way = (*(c.text for c in clashes(wanted.plan, Kernel(), installed=True)), *locked(wanted.plan))
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return

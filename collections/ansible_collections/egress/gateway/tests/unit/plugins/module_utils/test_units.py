@@ -15,7 +15,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.command import Fini
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
 from ansible_collections.egress.gateway.plugins.module_utils.units import (
-    ACCEPTS_UNIT,
+    AGENT_UNIT,
     GUARD_UNIT,
     KEEPALIVED_UNIT,
     RESTORE_UNIT,
@@ -78,12 +78,12 @@ def test_installed_enabled_and_gone_again(tmp_path: Path, systemctl: Systemctl) 
     paths = Paths(units=tmp_path)
     assert bring([Units(paths, FILES)])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ACCEPTS_UNIT,
+        AGENT_UNIT,
         GUARD_UNIT,
         KEEPALIVED_UNIT,
         RESTORE_UNIT,
     ]
-    assert systemctl.enabled == {ACCEPTS_UNIT, GUARD_UNIT, KEEPALIVED_UNIT, RESTORE_UNIT}
+    assert systemctl.enabled == {AGENT_UNIT, GUARD_UNIT, KEEPALIVED_UNIT, RESTORE_UNIT}
     assert systemctl.log[0] == "daemon-reload"
     assert [line for line in systemctl.log if "start" in line] == ["start " + GUARD_UNIT]
     assert not bring([Units(paths, FILES)])
@@ -102,7 +102,7 @@ def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemct
         "unit %s at boot" % KEEPALIVED_UNIT,
     ]
     bring([Units(paths, worker)])
-    assert systemctl.enabled == {ACCEPTS_UNIT, GUARD_UNIT, RESTORE_UNIT}
+    assert systemctl.enabled == {AGENT_UNIT, GUARD_UNIT, RESTORE_UNIT}
 
 
 def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:

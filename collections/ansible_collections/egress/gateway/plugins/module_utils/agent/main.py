@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""The agent: a program on the node that hears what others do to the kernel's network and runs the tasks that answer.
+
+``service.py`` puts it there. It needs no controller, and nothing on the node needs it to be closed: without it what
+was taken away comes back with the next apply.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+
+from ansible_collections.egress.gateway.plugins.module_utils.agent.loop import Loop
+from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import Ears
+from ansible_collections.egress.gateway.plugins.module_utils.agent.restore import KeepAccepted, KeepClosed, KeepOpen
+from ansible_collections.egress.gateway.plugins.module_utils.agent.service import listening
+from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Schedule, Task
+from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables import LockWatch
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+
+ENTRY = "agent.main"
+
+
+def tasks(paths: Paths, service: bool) -> list[Task]:
+    """All that the agent does; to add one, add it here. ``service`` says whether systemd runs the daemons."""
+    return [KeepClosed(paths, service), KeepOpen(paths, service), KeepAccepted(paths, service)]
+
+
+def main() -> None:
+    """Listens first and looks then, so that nothing is missed; ends with SIGTERM."""
+    loop = Loop()
+    loop.stop_at(signal.SIGTERM, signal.SIGINT)
+    ears = Ears()
+    paths = Paths()
+    schedules = [Schedule(loop, task) for task in tasks(paths, "systemd" in sys.argv[1:])]
+
+    def hear(source: socket.socket) -> None:
+        ears.devices = [device for s in schedules for report in s.reported for device in report.devices]
+        tell(ears.hear(source))
+
+    def tell(kinds: frozenset[str]) -> None:
+        for schedule in schedules:
+            schedule.hear(kinds)
+
+    for source in ears.sockets:
+        loop.watch(source, lambda source=source: hear(source))  # type: ignore[misc]  # mypy infers no default
+    iptables = LockWatch()
+    loop.watch(iptables, lambda: tell(iptables.hear()))
+    for schedule in schedules:
+        schedule.tick()
+    listening(paths)
+    loop.run()

@@ -1,0 +1,80 @@
+"""What others take away comes back within a second, and nothing of it lets a governed packet out."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from egress_compiler.lab import Lab
+from tests.ansible.conftest import Node, node_files
+from tests.ansible.leaks import govern, heard, talking
+
+pytestmark = pytest.mark.lab
+
+PATIENCE = 5.0
+"""Seconds; it takes a tenth of one, and machines that test are busy."""
+
+
+@dataclass(frozen=True)
+class Theft:
+    """What somebody does to a node; ``lines`` of defence that it takes at once."""
+
+    name: str
+    node: str
+    plant: str
+    lines: int = 1
+
+
+OUR_RULES = "; ".join(f"ip {family} rule flush protocol 213" for family in ("-4", "-6"))
+THEFTS = (
+    Theft("nft flush ruleset", "worker1", "nft flush ruleset"),
+    Theft("rules as networkd removes them", "worker1", OUR_RULES),
+    Theft(
+        "routes as networkd removes them",
+        "worker1",
+        "ip route flush table all protocol 213; ip -6 route flush table all protocol 213",
+    ),
+    Theft("rules and routes", "worker1", f"{OUR_RULES}; ip route flush table all protocol 213"),
+    Theft("tunnel device", "worker1", "ip link delete egress.vxlan"),
+    Theft("tunnel device down", "worker1", "ip link set egress.vxlan down"),
+    Theft(
+        "forwarding entry",
+        "worker1",
+        "bridge fdb delete 00:00:00:00:00:00 dev egress.vxlan dst "
+        "$(bridge fdb show dev egress.vxlan | sed -n 's/^00:00:00:00:00:00 dst \\([^ ]*\\).*/\\1/p' | head -n 1)",
+    ),
+    Theft("rule of ours", "worker1", "nft flush chain inet egress_gateway guard"),
+    Theft("wire", "gw1", "ip link delete egress.worker"),
+    Theft("table of a gateway", "gw1", "nft flush ruleset"),
+    Theft("tunnel device of a gateway", "gw1", "ip link delete egress.vxlan"),
+    Theft("reverse path filter", "worker1", "sysctl -w net.ipv4.conf.egress/vxlan.rp_filter=1"),
+    Theft("rules and ruleset", "worker1", f"{OUR_RULES}; nft flush ruleset", lines=2),
+    Theft("rules and ruleset of a gateway", "gw1", f"{OUR_RULES}; nft flush ruleset", lines=2),
+)
+
+
+@pytest.fixture(scope="module")
+def governed(lab: Lab, bundle_dir: Path) -> Lab:
+    govern(lab, bundle_dir)
+    return lab
+
+
+@pytest.mark.parametrize("theft", THEFTS, ids=lambda theft: theft.name)
+def test_it_comes_back(theft: Theft, governed: Lab, bundle_dir: Path) -> None:
+    node = Node(governed, theft.node)
+    files = node_files(bundle_dir, theft.node)
+    node.signal_agent("CONT")
+    time.sleep(0.5)
+    assert node.verify(files) == []
+    with talking(governed):
+        node.shell(theft.plant)
+        start = time.monotonic()
+        while node.verify(files):
+            assert time.monotonic() - start < PATIENCE, node.verify(files)
+        print(theft.name, time.monotonic() - start, heard(governed))
+        time.sleep(1)
+        leaked, right = heard(governed)
+    assert right > 0
+    if theft.lines < 2:
+        assert leaked == []
