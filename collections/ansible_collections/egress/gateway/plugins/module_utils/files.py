@@ -81,7 +81,14 @@ def sweep(paths: Paths) -> None:
 
     The code of a run that waits for the lock must stay, so only what is an hour old goes. OSError is no matter here.
     """
-    for directory in (paths.config, paths.runtime, paths.state, paths.units):
+    for directory in (
+        paths.config,
+        paths.runtime,
+        paths.state,
+        paths.units,
+        paths.nftables.parent,
+        paths.networkd.parent,
+    ):
         for path in directory.glob(".*" + _UNFINISHED):
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -45,6 +45,15 @@ class Paths:
     state: Path = Path("/var/lib/egress-gateway")
     units: Path = Path("/etc/systemd/system")
     sysctls: Path = Path("/proc/sys")
+    networkd: Path = Path("/etc/systemd/networkd.conf.d/90-egress-gateway.conf")
+    """Our drop-in for systemd-networkd."""
+    networkd_runs: Path = Path("/run/systemd/netif/state")
+    """There while it runs."""
+
+    @property
+    def nftables(self) -> Path:
+        """Our drop-in for the host's nftables.service."""
+        return self.units / "nftables.service.d" / "egress-gateway.conf"
 
     @property
     def originals(self) -> Path:

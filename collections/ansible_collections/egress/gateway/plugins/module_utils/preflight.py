@@ -9,7 +9,6 @@ import io
 import re
 import tarfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils import accepts, clashes, eips
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
@@ -32,8 +31,6 @@ _OVERHEAD = {4: 50, 6: 70}
 """Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
 
 _LEAST = {"nftables": ((1, 0, 2), "1.0.2"), "iproute2": ((5, 10), "5.10"), KEEPALIVED_PROGRAM: ((2, 2), "2.2")}
-_NETWORKD = tuple(Path(directory) for directory in ("/usr/lib/systemd", "/etc/systemd", "/run/systemd"))
-_NETWORKD_RUNS = Path("/run/systemd/netif/state")
 
 _CHECK_KEEPALIVED = (
     "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && while [ $# -gt 0 ]; do "
@@ -66,7 +63,7 @@ def check(
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
     eips.require_free(bundle.plan, before)
-    return warnings + _mtu_warnings(bundle.plan, kernel) + networkd_warnings() + accepts.locked(bundle.plan)
+    return warnings + _mtu_warnings(bundle.plan, kernel) + accepts.locked(bundle.plan)
 
 
 def _check_clashes(plan: Plan, before: Plan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:
@@ -89,29 +86,6 @@ def _check_versions(bundle: NodeBundle) -> None:
         numbers = tuple(int(n) for n in re.findall(r"\d+", found or "")[: len(least)])
         if numbers and numbers < least:
             raise NodeError("%s %s on this node is too old, it takes %s or later" % (program, found, wanted))
-
-
-def networkd_warnings(directories: Sequence[Path] = _NETWORKD, running: Path = _NETWORKD_RUNS) -> list[str]:
-    """systemd-networkd removes rules and routes of others when it starts, unless it is told not to."""
-    if not running.exists():
-        return []
-    text = "".join(
-        path.read_text(encoding="utf-8", errors="replace")
-        for directory in directories
-        for path in [directory / "networkd.conf", *sorted((directory / "networkd.conf.d").glob("*.conf"))]
-        if path.is_file()
-    )
-    missing = [
-        key
-        for key in ("ManageForeignRoutingPolicyRules", "ManageForeignRoutes")
-        if not re.search(r"^\s*%s\s*=\s*(no|false|0|off|n|f)\s*$" % key, text, re.MULTILINE | re.IGNORECASE)
-    ]
-    if not missing:
-        return []
-    return [
-        "systemd-networkd removes the gateway's rules and routes whenever it is restarted: set %s in networkd.conf"
-        % " and ".join("%s=no" % key for key in missing)
-    ]
 
 
 def _check_interfaces(plan: Plan, kernel: Kernel) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeB
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
+from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import DropIns, networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
 from ansible_collections.egress.gateway.plugins.module_utils.generation import has_table
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
@@ -82,7 +83,8 @@ def resources(
     plan = wanted.plan if wanted else None
     sysctls = plan.sysctls if plan else ()
     link = Link(kernel, paths, plan)
-    found: list[Resource] = [
+    found: list[Resource] = [DropIns(paths, wanted is not None)] if service else []
+    found += [
         Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_wire(key) and not _of_conntrack(key)),
         link,
         Sysctls(paths, sysctls, _of_device, remember=False),
@@ -221,6 +223,7 @@ def _prepare(
         if wanted is not None and outcome.changes:
             plan = before.plan if isinstance(before, NodeBundle) else None
             outcome.warnings += preflight.check(wanted, plan, Kernel(), paths, outcome.changes)
+            outcome.warnings += networkd_warnings(paths, service)
         if not confirm_seconds:
             outcome.changes = (*outcome.changes, *confirm.Unconfirmed(paths).difference())
     except NodeError as error:

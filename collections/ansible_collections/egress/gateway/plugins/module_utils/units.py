@@ -146,7 +146,10 @@ def units(paths: Paths, files: Mapping[str, str]) -> dict[str, str]:
 
 
 def guard_unit(paths: Paths) -> str:
-    """The table alone. Others' firewalls that flush all tables when they load come before it, and bring it back."""
+    """The table alone. nftables.service, which flushes all tables, comes before it, and later loads ours itself.
+
+    See ``drop_ins.py``.
+    """
     return """# Written by the Ansible collection egress.gateway, which also removes it.
 [Unit]
 Description=Egress gateway: what is governed does not leave by itself
@@ -155,8 +158,6 @@ ConditionPathExists=%(config)s/%(ruleset)s
 DefaultDependencies=no
 RequiresMountsFor=%(config)s %(state)s
 After=systemd-modules-load.service nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target

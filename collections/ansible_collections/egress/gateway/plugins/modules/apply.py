@@ -23,8 +23,8 @@ description:
   - What is managed is the nftables table C(inet egress_gateway), routes of protocol 213 in tables from 3000, rules with
     that protocol or with preference 98 or 99 and the product's mark mask, the device C(egress.vxlan), the directory
     C(/etc/egress-gateway), the sysctls of the plan, keepalived with that directory's configuration, the agent that
-    brings back what others take away, and with systemd the units C(egress-gateway*.service). Nothing else is
-    changed.
+    brings back what others take away, and with systemd the units C(egress-gateway*.service) and drop-ins for
+    systemd-networkd and C(nftables.service). Nothing else is changed.
 options:
   bundle:
     description:

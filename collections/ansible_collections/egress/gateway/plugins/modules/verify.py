@@ -148,6 +148,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeB
 from ansible_collections.egress.gateway.plugins.module_utils.clashes import clashes
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
+from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.eips import conflicts
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
@@ -183,6 +184,7 @@ def main() -> None:
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
         in_the_way = (*(c.text for c in clashes(wanted.plan, Kernel(), installed=True)), *locked(wanted.plan))
+        in_the_way += (*networkd_warnings(paths, task.service(module)),)
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
