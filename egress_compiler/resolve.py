@@ -177,7 +177,9 @@ class _Selection:
             pods = self._pods.select(policy.pod_selector, namespaces)
         else:
             pods = self._within(policy.pod_subnets or {}, self._pods.inside(namespaces))
-        served = tuple(p for p in pods if p not in self._unserved) if self._unserved else tuple(pods)
+        if not self._unserved:
+            return tuple(pods), (), nothing
+        served = tuple(p for p in pods if p not in self._unserved)
         return served, tuple(p for p in pods if p in self._unserved), nothing
 
     def _namespaces_of(self, policy: Policy) -> frozenset[str] | None:

@@ -69,10 +69,10 @@ def _report_waiting(others: Sequence[OtherNode], found: Collector) -> None:
 
 def _check_pods(policy: ResolvedPolicy, resolved: Resolved, found: Collector) -> None:
     """Pods that would have an EIP elsewhere, and have none here."""
-    pods, others = resolved.cluster.pods, resolved.cluster.others
     if not policy.unserved:
         return
-    first = others[pods[policy.unserved[0]].node]
+    pods = resolved.cluster.pods
+    first = resolved.cluster.others[pods[policy.unserved[0]].node]
     one = len(policy.unserved) == 1
     found.warning(
         "pod-on-other-node",

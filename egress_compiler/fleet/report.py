@@ -97,8 +97,7 @@ def report_judged(judged: Sequence[Judged], hosts: Mapping[str, Node], underlay:
         for refused in one.refused if used is not None else ():
             if not refused.entry.external and used is not None and refused.entry.place < used.place:
                 skipped.setdefault(refused.why, []).append((one.node, refused))
-        for trace in one.traces:
-            _report_trace(one.node, trace.entry, trace.gateway.name if trace.gateway is not None else "", found)
+        _report_traces(one, found)
     for why, several in sorted(skipped.items()):
         node, refused = several[0]
         more = f", and {counted(len(several) - 1, 'more such address', 'more such addresses')}" if several[1:] else ""
@@ -110,12 +109,19 @@ def report_judged(judged: Sequence[Judged], hosts: Mapping[str, Node], underlay:
         )
 
 
-def _report_trace(node: Node, entry: ReportedAddress, gateway: str, found: Collector) -> None:
-    what = f"an EIP of EgressGateway {gateway}" if gateway else "an address of the tunnel"
-    found.warning(
-        "own-address-reported",
-        f"{entry.text}, {what}, is reported as an address of node {node.name}: it does not count as one",
-        place_of(node, entry),
-        hint="keepalived and the tunnel put such addresses on a node: start its kubelet with --node-ip, or tell the "
-        "cloud provider which addresses are the node's own",
-    )
+def _report_traces(one: Judged, found: Collector) -> None:
+    by_owner: dict[str, list[ReportedAddress]] = {}
+    for trace in one.traces:
+        owner = f"EIP of EgressGateway {trace.gateway.name}" if trace.gateway is not None else "address of the tunnel"
+        by_owner.setdefault(owner, []).append(trace.entry)
+    for owner, entries in sorted(by_owner.items()):
+        single = len(entries) == 1
+        what = f"an {owner}" if single else owner.replace("EIP ", "EIPs ").replace("address ", "addresses ")
+        found.warning(
+            "own-address-reported",
+            f"node {one.node.name} reports {listing([entry.text for entry in entries])}, {what}, as "
+            f"{'an address' if single else 'addresses'} of its own: {'it does' if single else 'they do'} not count",
+            place_of(one.node, entries[0]),
+            hint="keepalived and the tunnel put such addresses on a node: start its kubelet with --node-ip, or tell "
+            "the cloud provider which addresses are the node's own",
+        )

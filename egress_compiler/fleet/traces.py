@@ -11,7 +11,7 @@ from egress_compiler.labels import Labels
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Gateway
 from egress_compiler.model.settings import TunnelSettings
-from egress_compiler.net import FAMILIES, Address, AddressError, contains, parse_address
+from egress_compiler.net import FAMILIES, Address, AddressError, contains, parse_address, union
 
 
 class Traces:
@@ -22,6 +22,8 @@ class Traces:
         self._lock = lock
         self._tunnel = tunnel
         self._known = _known_eips(lock)
+        self._eips = {f: union(i for gateway in gateways for i in gateway.pool[f]) for f in FAMILIES}
+        self._all_known = frozenset[Address]().union(*self._known.values())
         self._vips = {
             Address(family, tunnel.subnets[family].last - slot.vip)
             for slot in lock.slots.values()
@@ -34,6 +36,8 @@ class Traces:
         ``further``: the node reports an address of its own before.  Else the lock has to know the EIP: it might be
         the node's only address, and a mistake in the pool.
         """
+        if address not in self._all_known and not contains(self._eips[address.family], address.value):
+            return None
         for gateway in self._gateways:
             known = address in self._known.get(gateway.name, ())
             member = gateway.node_selector.matches(labels) or f"{gateway.name}/{node}" in self._lock.slots

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from egress_compiler.model.cluster import Node
+from egress_compiler.model.cluster import Node, Pod
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, subtract, union
 from egress_compiler.plan.model import DIRECT, Answer, Region
 from egress_compiler.plan.side import Answers
@@ -28,15 +28,20 @@ class InsideChange(NamedTuple):
 
 
 def inside_changes(
-    before: Mapping[Family, Intervals], after: Mapping[Family, Intervals], arrived: Iterable[Node]
+    before: Mapping[Family, Intervals],
+    after: Mapping[Family, Intervals],
+    arrived: Iterable[Node],
+    pods: Iterable[Pod] = (),
 ) -> Mapping[Family, InsideChange]:
-    """``arrived`` are nodes that are new: nobody talked to their addresses and pods before they came."""
+    """``arrived`` are nodes that are new, ``pods`` may be so: nobody talked to their addresses before they came."""
     new: dict[Family, list[Interval]] = {4: [], 6: []}
     for node in arrived:
-        for address in node.addresses:
+        for address in (*node.addresses, *node.external_addresses):
             new[address.family].append(Interval(address.value, address.value))
         for family in FAMILIES:
             new[family] += node.pod_cidrs[family]
+    for address in (address for pod in pods for address in pod.addresses):
+        new[address.family].append(Interval(address.value, address.value))
     changes: dict[Family, InsideChange] = {}
     for family in FAMILIES:
         joins, leaves = subtract(after[family], before[family]), subtract(before[family], after[family])

@@ -30,12 +30,16 @@ class SourceComparison:
     def __post_init__(self) -> None:
         """Where there was nothing, the inside of the cluster was no other."""
         before = self.old.inside if self.old.nodes else self.new.inside
-        arrived = [node for node in self.cluster.nodes if node.name not in self.old.nodes]
-        self.inside = inside_changes(before, self.new.inside, arrived)
+        others = self.cluster.others
+        # Nodes without a configuration, and their pods, come and go without anybody's doing.
+        arrived = [node for node in self.cluster.all_nodes if node.name not in self.old.nodes]
+        pods = [pod for pod in self.cluster.pods if pod.node in others]
+        self.inside = inside_changes(before, self.new.inside, arrived, pods)
 
     def pods(self) -> tuple[tuple[Sources, ...], tuple[str, ...]]:
         """The changed pods; and the pods that had an EIP and are no longer in the cluster, or whose node is not."""
-        known = {pod.key: pod for pod in self.cluster.pods if pod.node in self.new.nodes}
+        nodes = self.new.nodes.keys() | self.cluster.others.keys()
+        known = {pod.key: pod for pod in self.cluster.pods if pod.node in nodes}
         groups: dict[tuple[Flow, ...], list[Member]] = {}
         for name in sorted((self.old.pods.keys() | self.new.pods.keys()) & known.keys()):
             flows = tuple(self._pod(known[name]))

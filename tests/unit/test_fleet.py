@@ -15,6 +15,7 @@ from egress_compiler.load import load_cluster
 from egress_compiler.model.settings import UnmanagedNodes
 from egress_compiler.net import format_address, parse_address
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle, inventory_hosts
+from egress_compiler.plan import between
 from tests.properties.strategies import Json, cluster_object, document
 
 
@@ -198,6 +199,25 @@ def test_the_inventory_has_hosts_alone_and_the_addresses_of_their_tunnels(place:
         ("gw1", "10.6.1.11", ("internet",)),
         ("w2", "10.6.1.22", ()),
     ]
+
+
+def test_a_plan_says_who_loses_an_eip_where_a_node_is_no_host_any_more(place: Place) -> None:
+    web = pod("web", "w1", "10.244.3.10")
+    before = place.compile(GW1, W1, pods=[web])
+    windows = {**W1, "metadata": W1["metadata"] | {"labels": {"kubernetes.io/os": "windows"}}}
+    plan = between(before, place.compile(GW1, windows, pods=[web]), "before")
+    assert plan.gone == ()
+    assert [(m.name, f.before.outcome, f.after.outcome) for s in plan.sources for m in s.members for f in s.flows] == [
+        ("shop/web", "eip", "direct")
+    ]
+
+
+def test_other_nodes_and_their_pods_come_and_go_without_disruption(place: Place) -> None:
+    web = pod("web", "w1", "10.244.3.10")
+    before = place.compile(GW1, W1, pods=[web])
+    after = place.compile(GW1, W1, FARGATE, pods=[web, pod("x", "fargate-1", "10.6.9.7", app="x")])
+    assert between(before, after, "before").sources == ()
+    assert between(after, before, "after").sources == ()
 
 
 # ------------------------------------------------------------------------------------------- addresses that count

@@ -166,6 +166,24 @@ def test_an_empty_label_is_kept(reader: Reader, server: ApiServer) -> None:
     assert items[0]["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == ""
 
 
+def test_what_tells_the_kinds_of_nodes_is_kept_and_what_changes_all_the_time_is_not(
+    reader: Reader, server: ApiServer
+) -> None:
+    ready = {"type": "Ready", "status": "Unknown", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "reason": "x"}
+    info = {"operatingSystem": "linux", "kubeletVersion": "v1.33.1-vk-azure-aci-1.6.2", "osImage": "y"}
+    node = next(item for item in server.objects if item["kind"] == "Node")
+    node["spec"]["taints"] = [{"key": "virtual-kubelet.io/provider", "value": "azure", "effect": "NoSchedule"}]
+    node["status"] |= {"nodeInfo": info, "conditions": [{"type": "DiskPressure", "status": "False"}, ready]}
+    pod = next(item for item in server.objects if item["kind"] == "Pod")
+    pod["status"]["conditions"] = [ready]
+    items = json.loads(reader.text(server.url))["items"]
+    (read,) = [item for item in items if item["metadata"]["name"] == node["metadata"]["name"]]
+    assert read["spec"]["taints"] == [{"key": "virtual-kubelet.io/provider", "value": "azure"}]
+    assert read["status"]["conditions"] == [{"type": "Ready", "status": "Unknown"}]
+    assert read["status"]["nodeInfo"] == {key: info[key] for key in ("operatingSystem", "kubeletVersion")}
+    assert [item for item in items if item["kind"] != "Node" and "conditions" in item.get("status", {})] == []
+
+
 @pytest.mark.parametrize("source", ["kubeadm", "flag", "two words"])
 def test_service_cidrs_without_servicecidr_objects(
     tmp_path: Path, reader: Reader, server: ApiServer, source: str
