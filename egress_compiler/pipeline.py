@@ -7,9 +7,9 @@ All stages report to one collector, so that one run tells everything that is wro
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
+from egress_compiler.document import Document
 from egress_compiler.fleet import choose_hosts
 from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
@@ -29,6 +30,7 @@ from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import PolicySet
 from egress_compiler.model.settings import Uplink
 from egress_compiler.net import Address
+from egress_compiler.quarantine import good_states, hold_back
 from egress_compiler.resolve import Resolved, resolve, resolve_files
 from egress_compiler.validate import validate_policies
 
@@ -40,7 +42,8 @@ class Inputs:
     """What a run reads.  Without ``lock`` the lock file stands beside the policies, or here where they are a pipe.
 
     ``import_status`` are exports of a live cluster's statuses, whose EIPs are to be kept; ``rebalance`` allows moves;
-    with ``warnings_as_errors`` a warning that nobody accepted makes the input invalid.
+    with ``warnings_as_errors`` a warning that nobody accepted makes the input invalid.  With ``quarantine``
+    objects with errors keep their last good state; None: as the settings say.
     """
 
     policies: tuple[Path, ...]
@@ -51,6 +54,7 @@ class Inputs:
     import_status: tuple[Path, ...] = ()
     warnings_as_errors: bool = False
     rebalance: bool = False
+    quarantine: bool | None = None
 
     @property
     def lock_path(self) -> Path:
@@ -64,7 +68,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """Every stage's value.  ``files`` is the bundle by relative path; ``diagnostics`` are warnings only."""
+    """Every stage's value.  ``files`` is the bundle by relative path; ``diagnostics`` are warnings only.
+
+    ``quarantined`` names the objects that are not in force as the input has them.
+    """
 
     resolved: Resolved
     allocation: Allocation
@@ -74,6 +81,7 @@ class Compilation:
     lock_path: Path
     lock_text: str
     diagnostics: tuple[Diagnostic, ...]
+    quarantined: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -95,27 +103,39 @@ def without_cycle_collection() -> Iterator[None]:
 @without_cycle_collection()
 def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
     """The whole pipeline in memory; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
-    found = Collector()
+    found, read = Collector(), Collector()
 
-    documents = load_documents(inputs.policies, found)
+    documents = load_documents(inputs.policies, read)
     cluster = load_cluster(inputs.cluster, found)
     settings = load_settings(inputs.settings, found)
     uplinks = load_uplinks(inputs.inventory, settings, found)
     lock = load_lock(inputs.lock_path, found) if lock is None else lock
     imported = load_statuses(inputs.import_status, found)
 
-    policies = validate_policies(documents, found)
-    found.raise_if_missing("cluster", "settings", "cluster-info")
-    cluster = choose_hosts(cluster, policies.gateways, settings, lock, found)
-    resolved = resolve(policies, cluster, settings, found)
-    analyze(resolved, settings, uplinks, lock, found)
-    found.raise_if_failed()
+    def stages(documents: Sequence[Document], found: Collector) -> tuple[Resolved, Allocation]:
+        policies = validate_policies(documents, found)
+        found.raise_if_missing("cluster", "settings", "cluster-info")
+        hosts = choose_hosts(cluster, policies.gateways, settings, lock, found)
+        resolved = resolve(policies, hosts, settings, found)
+        analyze(resolved, settings, uplinks, lock, found)
+        found.raise_if_failed()
 
-    allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
-    found.raise_if_failed()
-    check_kept(imported, resolved, allocation, found)
-    check_readiness(resolved, allocation, found)
-    found.raise_if_failed()
+        allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
+        found.raise_if_failed()
+        check_kept(imported, resolved, allocation, found)
+        check_readiness(resolved, allocation, found)
+        found.raise_if_failed()
+        return resolved, allocation
+
+    quarantined: tuple[str, ...] = ()
+    asked = settings.quarantine if inputs.quarantine is None else inputs.quarantine
+    if asked and not found.failed:
+        (resolved, allocation), documents, quarantined, found = hold_back(documents, read, lock, found, stages)
+    else:
+        found.take(read)
+        resolved, allocation = stages(documents, found)
+    if asked or (lock.good and settings.quarantine is None):
+        allocation = replace(allocation, lock=replace(allocation.lock, good=good_states(documents)))
 
     found.warn_of_unused()
     if inputs.warnings_as_errors:
@@ -132,6 +152,7 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
         lock_path=inputs.lock_path,
         lock_text=lock_text(allocation.lock),
         diagnostics=in_order(found.found),
+        quarantined=quarantined,
     )
 
 

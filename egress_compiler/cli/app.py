@@ -1,4 +1,4 @@
-"""The root command and the exit codes: 0 fine, 1 wrong input, 2 changes, 3 drift, 64 usage, 70 internal error."""
+"""The root command and the exit codes: 0 fine, 1 wrong input, 2 changes or quarantine, 3 drift, 64 usage, 70 a bug."""
 
 from __future__ import annotations
 

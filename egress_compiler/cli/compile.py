@@ -20,7 +20,13 @@ PATH = click.Path(path_type=Path)
 WARNINGS_AS_ERRORS = click.option(
     "--warnings-as-errors", is_flag=True, help="Refuse input with a warning that no annotation accepts."
 )
+QUARANTINE = click.option(
+    "--quarantine/--no-quarantine",
+    default=None,
+    help="Objects with errors keep their last good state, and the exit status is 2. Default: as the settings say.",
+)
 EXIT_CHANGES = 2
+EXIT_QUARANTINED = 2
 
 
 def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +52,7 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--inventory", "-i", type=PATH, help="Ansible inventory with the nodes' interface names."),
             click.option("--settings", "-s", type=PATH, help="Settings file."),
             click.option("--lock", "-l", type=PATH, help="Lock file. Default: egress.lock.json beside the policies."),
+            QUARANTINE,
             WARNINGS_AS_ERRORS,
         ]
     ):
@@ -82,6 +89,7 @@ def inputs_from(options: dict[str, Any]) -> Inputs:
         import_status=tuple(options.get("import_status", ())),
         rebalance=options.get("rebalance", False),
         warnings_as_errors=options["warnings_as_errors"],
+        quarantine=options["quarantine"],
     )
 
 
@@ -129,7 +137,12 @@ def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
         lambda: click.echo(_summary(compilation, changed, out, check)),
         lambda: {"changed": [str(change.path) for change in changed]} | diagnostics_json(diagnostics),
     )
-    return EXIT_CHANGES if check and changed else 0
+    return EXIT_CHANGES if check and changed else outcome(compilation)
+
+
+def outcome(compilation: Compilation) -> int:
+    """The exit code of a command that did what it was asked for."""
+    return EXIT_QUARANTINED if compilation.quarantined else 0
 
 
 def _require_apart(out: Path, inputs: tuple[Path, ...]) -> None:

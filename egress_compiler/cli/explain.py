@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from egress_compiler.cli.compile import input_options, inputs_from
+from egress_compiler.cli.compile import input_options, inputs_from, outcome
 from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.diagnostics import Collector, nearest
 from egress_compiler.explain import as_json, as_text, eip_as_json, eip_as_text, explain_address, explain_pod
@@ -28,7 +28,7 @@ NAMED_EIPS = 1000
 @FORMAT
 def explain_command(
     pod: str | None, to: str | None, eip: str | None, everything: bool, output: str, **options: Any
-) -> None:
+) -> int:
     """Explain why POD (NAMESPACE/NAME, or its address) leaves as it does.
 
     Shows every policy that was considered and why it matches or not, the way hop by hop, and the lines of the generated
@@ -43,7 +43,7 @@ def explain_command(
     found = Collector()
     if eip is not None:
         _explain_eip(compilation, eip, output, found)
-        return
+        return outcome(compilation)
     explanation = explain_pod(compilation, pod or "", destination, found)
     found.raise_if_failed()
     if explanation is not None:
@@ -53,6 +53,7 @@ def explain_command(
             lambda: click.echo(as_text(explanation, everything=everything)),
             lambda: as_json(explanation) | diagnostics_json(compilation.diagnostics),
         )
+    return outcome(compilation)
 
 
 def _explain_eip(compilation: Compilation, text: str, output: str, found: Collector) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from egress_compiler import bundle
-from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from
+from egress_compiler.cli.compile import EXIT_CHANGES, PATH, allocation_options, input_options, inputs_from, outcome
 from egress_compiler.cli.output import FORMATS, MACHINES, deliver, diagnostics_json, format_option
 from egress_compiler.cli.writing import cut_off
 from egress_compiler.diagnostics import Collector, in_order, printable
@@ -56,7 +56,7 @@ def plan_command(
     if forbid_disruptive and plan.disruptive:
         click.echo("egress-compiler: the plan is disruptive, which --forbid-disruptive refuses", err=True)
         return EXIT_DISRUPTIVE
-    return EXIT_CHANGES if exit_code and not plan.empty else 0
+    return EXIT_CHANGES if exit_code and not plan.empty else outcome(compilation)
 
 
 @without_cycle_collection()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from egress_compiler.cli.compile import input_options, inputs_from
+from egress_compiler.cli.compile import input_options, inputs_from, outcome
 from egress_compiler.cli.output import FORMAT, deliver, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.pipeline import Compilation, compile_bundle
@@ -32,7 +32,7 @@ from egress_compiler.status import (
 @FORMAT
 def status_command(
     all_namespaces: bool, namespace: str | None, gateways: bool, shape: str | None, output: str, **options: Any
-) -> None:
+) -> int:
     """Who leaves with which address: the statuses of all policies, as kubectl prints them."""
     if namespace is not None and (all_namespaces or gateways):
         raise click.UsageError("--namespace goes with neither --all-namespaces nor --gateways: gateways have none")
@@ -43,7 +43,7 @@ def status_command(
         kinds = ("EgressGateway",) if gateways else ("EgressClusterPolicy", "EgressPolicy")
         objects = status_list(compilation.resolved, compilation.allocation, compilation.plans, kinds, namespace)
         deliver(output, compilation.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
-        return
+        return outcome(compilation)
     columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace, shape == "wide")
     keys = [column.lower() for column in columns]
     deliver(
@@ -52,6 +52,7 @@ def status_command(
         lambda: click.echo(table(columns, rows) if rows else f"No resources found{_in(namespace)}.", err=not rows),
         lambda: [dict(zip(keys, row, strict=True)) for row in rows],
     )
+    return outcome(compilation)
 
 
 def _echo_objects(objects: dict[str, Any], shape: str) -> None:

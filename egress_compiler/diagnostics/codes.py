@@ -260,6 +260,12 @@ unwritable (error): A file that cannot be written
 interrupted-write (warning): A run was cut off while it wrote
     By a loss of power or a kill, between the first and the last of its files. compile takes back what that run did, so
     that bundle and lock file belong together again, and goes on; a command that only reads tells of it.
+quarantined (warning): An object that is held back
+    With --quarantine, or quarantine: true in the settings, an object with errors does not stop the others: what it was
+    when it was last good stays in force. What is wrong with it stands beside this, as a warning; the exit status is 2.
+no-good-state (error): An object that cannot be held back
+    It has errors, it is in force, and the lock file does not remember its last good state: no earlier run was one with
+    --quarantine.
 no-bundle (error): A directory to compare with that holds no bundle
     Where there is none yet, --new says so.
 bundle-unreadable (error): A bundle that cannot be compared with

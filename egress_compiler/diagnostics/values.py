@@ -90,6 +90,25 @@ class Collector:
             self._kept.popitem()
             self._kept[diagnostic] = None
 
+    def add(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """What others have found."""
+        for diagnostic in diagnostics:
+            self.errors += diagnostic.severity is Severity.ERROR
+            self._keep(diagnostic)
+
+    def take(self, other: Collector) -> None:
+        """All that ``other`` has."""
+        self.add(other._kept)
+        for key, several in other._acceptances.items():
+            self._acceptances.setdefault(key, []).extend(several)
+        self._incomplete |= other._incomplete
+
+    def copy(self) -> Collector:
+        """One that goes on from here by itself."""
+        copied = Collector()
+        copied.take(self)
+        return copied
+
     def accept(self, acceptance: Acceptance) -> None:
         """From now on and for what was found already."""
         key = (acceptance.position.source.name, acceptance.code)

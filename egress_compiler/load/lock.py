@@ -49,6 +49,7 @@ def load_lock(path: Path, found: Collector) -> Lock:
         eips={key: EipLock(**entry) for key, entry in data.get("eips", {}).items()},
         policies={key: PolicyLock(**entry) for key, entry in data.get("policies", {}).items()},
         underlay=6 if data.get("underlay") == "ipv6" else 4,
+        good={key: documents[0].part(entry, "good", key) for key, entry in data.get("good", {}).items()},
     )
 
 
@@ -67,6 +68,8 @@ def lock_text(lock: Lock) -> str:
             for key, p in lock.policies.items()
         },
     }
+    if lock.good:
+        sections["good"] = {key: document.data for key, document in lock.good.items()}
     parts = [f'  "version": {LOCK_VERSION}']
     if lock.underlay == 6:
         parts.append('  "underlay": "ipv6"')

@@ -82,6 +82,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         pod_cidrs=pod_cidrs,
         uplink_cidrs=uplink_cidrs,
         gateway_reply_route=data.get("gatewayReplyRoute", defaults.gateway_reply_route),
+        quarantine=data.get("quarantine"),
         further_uplinks=_further(document, data, uplink_cidrs, found),
         tunnel=TunnelSettings(
             vni=tunnel.get("vni", defaults.tunnel.vni),

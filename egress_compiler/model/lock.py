@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from egress_compiler.document import Document
 from egress_compiler.net import Family
 
 LOCK_VERSION = 1
@@ -53,7 +54,8 @@ class GatewayLock:
 class Lock:
     """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``.
 
-    ``underlay`` is the family that the tunnels run over.
+    ``underlay`` is the family that the tunnels run over.  ``good`` has every object as it was when it was last without
+    errors; empty where quarantine was never asked for.
     """
 
     nodes: Mapping[str, int] = field(default_factory=dict)
@@ -62,3 +64,4 @@ class Lock:
     eips: Mapping[str, EipLock] = field(default_factory=dict)
     policies: Mapping[str, PolicyLock] = field(default_factory=dict)
     underlay: Family = 4
+    good: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)

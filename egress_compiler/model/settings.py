@@ -109,6 +109,8 @@ class Settings:
     gateway_reply_route: bool = False
     """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    quarantine: bool | None = field(default=None, repr=False, compare=False)
+    """Objects with errors keep their last good state; None where nothing is said."""
     document: Document | None = field(default=None, repr=False, compare=False)
 
 
