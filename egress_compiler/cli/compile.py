@@ -158,7 +158,9 @@ def _summary(compilation: Compilation, changed: tuple[FileChange, ...], out: Pat
     verb = "would change" if check else "changed"
     policies = counted(len(compilation.resolved.policies), "policy", "policies")
     files = counted(len(changed), "file") if changed else "no files"
-    head = f"{printable(str(out))}: {policies}, {counted(len(compilation.plans), 'node')}; {files} {verb}."
+    nodes, others = counted(len(compilation.plans), "node"), len(compilation.resolved.cluster.other_nodes)
+    nodes += f" ({others} more without a configuration)" if others else ""
+    head = f"{printable(str(out))}: {policies}, {nodes}; {files} {verb}."
     return "\n".join([head, *lines, *more])
 
 

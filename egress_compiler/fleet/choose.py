@@ -33,7 +33,7 @@ def choose_hosts(
     others = [OtherNode(node, kinds[node.name]) for node in cluster.nodes if kinds[node.name]]
     traces = Traces(gateways, lock, settings.tunnel)
     judged = [
-        judge(node, settings.node_addresses.get(node.name, ()), traces)
+        judge(node, settings.node_addresses.get(node.name, ()), traces, cluster.calico_pools)
         for node in cluster.nodes
         if not kinds[node.name]
     ]

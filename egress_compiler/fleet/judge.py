@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from egress_compiler.fleet.traces import Traces
 from egress_compiler.model.cluster import Node, ReportedAddress
 from egress_compiler.model.policy import Gateway
-from egress_compiler.net import Address, Interval, Span
+from egress_compiler.net import Address, Family, Interval, Intervals, Span, contains
 from egress_compiler.validate.pools import impossible
 
 
@@ -36,8 +36,12 @@ class Judged(NamedTuple):
     traces: tuple[Trace, ...]
 
 
-def judge(node: Node, given: Sequence[Address], traces: Traces) -> Judged:
-    """``given`` are the addresses that the settings name for the node, which then are its only candidates."""
+def judge(node: Node, given: Sequence[Address], traces: Traces, pools: Mapping[Family, Intervals]) -> Judged:
+    """``given`` are the addresses that the settings name for the node, which then are its only candidates.
+
+    An address out of the node's podCIDRs, or of ``pools`` that pods have theirs from, is a bridge's or an overlay's of
+    the CNI, where the node has another one.
+    """
     candidates: list[Address] = list(given)
     further: list[Address] = []
     refused: list[Refused] = []
@@ -61,4 +65,16 @@ def judge(node: Node, given: Sequence[Address], traces: Traces) -> Judged:
             further.append(address)
         elif address not in candidates:
             candidates.append(address)
+    for address in () if given else _of_pods(candidates, node, pools):
+        candidates.remove(address)
+        further.append(address)
+        entry = next(entry for entry in node.report.addresses if entry.address == address)
+        refused.append(Refused(entry, "is in a CIDR that pods have their addresses from"))
     return Judged(node, tuple(candidates), tuple(dict.fromkeys(further)), tuple(refused), tuple(ours))
+
+
+def _of_pods(candidates: Sequence[Address], node: Node, pools: Mapping[Family, Intervals]) -> tuple[Address, ...]:
+    """Those among pods' addresses, of families in which there is another candidate."""
+    inner = {a for a in candidates if any(contains(c[a.family], a.value) for c in (node.pod_cidrs, pools))}
+    outer = {a.family for a in candidates if a not in inner}
+    return tuple(a for a in candidates if a in inner and a.family in outer)

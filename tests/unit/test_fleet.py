@@ -245,6 +245,17 @@ def test_the_next_address_is_used(useless: str, place: Place) -> None:
     assert nodes_of(place.compile(GW1, node("w2", useless, number=4))) == {"gw1": "10.6.1.11"}
 
 
+def test_an_address_of_the_cni_is_used_where_there_is_no_other(place: Place) -> None:
+    both = node("w2", "10.244.4.1", "10.6.1.22", number=4)
+    assert nodes_of(place.compile(GW1, both))["w2"] == "10.6.1.22"
+    assert nodes_of(place.compile(GW1, node("w2", "10.244.4.1", number=4)))["w2"] == "10.244.4.1"
+    pool = cluster_object("IPPool", "p", spec={"cidr": "10.250.0.0/16"}) | {"apiVersion": "crd.projectcalico.org/v1"}
+    tunl0 = node("w2", "10.250.9.0", "10.6.1.22", number=4)
+    compilation = place.compile(GW1, tunl0, pods=[pool])
+    assert nodes_of(compilation)["w2"] == "10.6.1.22"
+    assert codes(compilation) == ["warning node-address"]
+
+
 @pytest.mark.parametrize("docker_first", [False, True])
 def test_an_address_of_many_nodes_is_nobodys_tunnel_end(docker_first: bool, place: Place) -> None:
     nodes = []
