@@ -27,7 +27,7 @@ from egress_compiler.load.statuses import load_statuses
 from egress_compiler.lower import lower
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.lock import Lock
-from egress_compiler.model.policy import PolicySet
+from egress_compiler.model.policy import Gateway, PolicySet
 from egress_compiler.model.settings import Uplink
 from egress_compiler.net import Address
 from egress_compiler.quarantine import good_states, hold_back
@@ -177,13 +177,22 @@ def inventory_hosts(inputs: Inputs) -> tuple[Host, ...]:
 
     Raises InvalidInput with all diagnostics.
     """
-    found = Collector()
-    documents = load_documents(inputs.policies, found)
+    found, read = Collector(), Collector()
+    documents = load_documents(inputs.policies, read)
     cluster = load_cluster(inputs.cluster, found)
     settings = load_settings(inputs.settings, found)
     lock = load_lock(inputs.lock_path, found)
-    gateways = validate_policies(documents, found).gateways
-    found.raise_if_failed()
+
+    def stages(documents: Sequence[Document], found: Collector) -> tuple[Gateway, ...]:
+        gateways = validate_policies(documents, found).gateways
+        found.raise_if_failed()
+        return gateways
+
+    if settings.quarantine and not found.failed:
+        gateways, *_, found = hold_back(documents, read, lock, found, stages)
+    else:
+        found.take(read)
+        gateways = stages(documents, found)
     cluster = choose_hosts(cluster, gateways, settings, lock, found)
     found.raise_if_failed()
     return tuple(

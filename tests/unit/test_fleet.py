@@ -220,6 +220,17 @@ def test_other_nodes_and_their_pods_come_and_go_without_disruption(place: Place)
     assert between(after, before, "after").sources == ()
 
 
+def test_the_inventory_stands_while_an_object_is_in_quarantine(place: Place) -> None:
+    place.compile(GW1, W1, quarantine=True)
+    broken = policies()
+    broken[0]["spec"]["nodeSelector"] = {"selector": {"matchLabels": {"egress": 1}}}
+    place.write([*broken, document("EgressPolicy", "new", {"appliedTo": {}}, "shop")])
+    assert [(host.node.name, host.gateways) for host in inventory_hosts(place.inputs)] == [
+        ("gw1", ("internet",)),
+        ("w1", ()),
+    ]
+
+
 # ------------------------------------------------------------------------------------------- addresses that count
 
 
