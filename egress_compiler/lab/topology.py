@@ -5,10 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from egress_compiler import net
+from egress_compiler.diagnostics import Collector
+from egress_compiler.fleet import choose_hosts
 from egress_compiler.lab import addressing, kube
 from egress_compiler.lab.addressing import Network
 from egress_compiler.lab.errors import LabError
+from egress_compiler.load import load_cluster
+from egress_compiler.model.lock import Lock
+from egress_compiler.model.settings import Settings
 from egress_compiler.net import BITS, FAMILIES, Family
 
 MAX_HOSTS = 48
@@ -154,7 +161,7 @@ def build_topology(
     kept inside the uplink subnet and given to nobody. `outside_addresses` are held by the outside server too.
     `segments` are further networks, whose addresses are nobody's but the outside's.
     """
-    cluster = kube.read_cluster(cluster_files)
+    cluster = _without_others(kube.read_cluster(cluster_files), cluster_files)
     nodes = _nodes(cluster, interfaces or {}, mtus or {})
     pods = _pods(cluster, nodes, mtus or {})
     if len(nodes) + len(pods) > MAX_HOSTS:
@@ -181,6 +188,16 @@ def build_topology(
         service_cidrs=_texts(services),
         segments=tuple(segments),
     )
+
+
+def _without_others(cluster: kube.ClusterExport, files: Sequence[Path]) -> kube.ClusterExport:
+    """Without the Node objects that are no Linux hosts, and their pods: no namespace could stand for those."""
+    found = Collector()
+    known = choose_hosts(load_cluster(files, found), (), Settings(), Lock(), found)
+    others = {other.node.name for other in known.other_nodes if not other.waiting}
+    nodes = tuple(node for node in cluster.nodes if node.metadata.name not in others)
+    pods = tuple(pod for pod in cluster.pods if pod.spec.nodeName not in others)
+    return msgspec.structs.replace(cluster, nodes=nodes, pods=pods)
 
 
 def _nodes(cluster: kube.ClusterExport, interfaces: Mapping[str, str], mtus: Mapping[str, int]) -> tuple[LabNode, ...]:

@@ -105,6 +105,12 @@ def test_the_uplink_subnet_covers_nodes_and_reserved_addresses_and_has_room(
     assert built.outside.far6 == ()
 
 
+def test_nodes_that_are_no_hosts_have_no_place_in_it(write: Write) -> None:
+    windows = node("win", "10.6.1.40") | {"metadata": {"name": "win", "labels": {"kubernetes.io/os": "windows"}}}
+    built = build_topology([write(node("a", "10.6.1.21"), windows, pod("p", "win", "10.1.0.1"))])
+    assert built.hosts == ("a", "controller", "fabric", "outside")
+
+
 def test_wanted_outside_addresses_lie_on_the_uplink_or_beyond(write: Write) -> None:
     built = build_topology([write(node("a", "10.6.1.21"))], outside_addresses=["10.6.1.92", "192.0.2.7"])
     assert built.outside.on_uplink == ("10.6.1.253", "10.6.1.92")
