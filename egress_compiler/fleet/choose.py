@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from egress_compiler.diagnostics import Collector, listing
 from egress_compiler.fleet import report
-from egress_compiler.fleet.judge import Judged, judge
+from egress_compiler.fleet.judge import UNINITIALISED, Judged, judge
 from egress_compiler.fleet.kinds import foreign_kind
 from egress_compiler.fleet.traces import Traces
 from egress_compiler.model.cluster import Cluster, Node, OtherNode
@@ -16,9 +16,6 @@ from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Gateway
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Address, Family, format_address
-
-UNINITIALISED = "node.cloudprovider.kubernetes.io/uninitialized"
-"""Taint of a node that its cloud provider has not looked at yet, and which may have no address until then."""
 
 
 def choose_hosts(
@@ -37,13 +34,12 @@ def choose_hosts(
         for node in cluster.nodes
         if not kinds[node.name]
     ]
-    users = Counter(address for one in judged for address in one.candidates)
-    own = {one.node.name: tuple(a for a in one.candidates if users[a] == 1) for one in judged}
+    own = _own(judged, settings)
     underlay = settings.tunnel.underlay or _underlay(judged, own, gateways, lock)
     hosts: list[Node] = []
     for one in judged:
         addresses = own[one.node.name]
-        rest = tuple(a for a in one.candidates if users[a] > 1)
+        rest = tuple(a for a in one.candidates if a not in addresses)
         node = replace(one.node, addresses=addresses, external_addresses=tuple(dict.fromkeys((*rest, *one.further))))
         if node.address(underlay) is not None:
             hosts.append(node)
@@ -61,6 +57,18 @@ def choose_hosts(
         other_nodes=tuple(sorted(others, key=lambda other: other.node.name)),
         underlay=underlay,
     )
+
+
+def _own(judged: Sequence[Judged], settings: Settings) -> dict[str, tuple[Address, ...]]:
+    """By host its addresses that are no other's; what the settings name for one host alone is its own, too."""
+    users = Counter(address for one in judged for address in one.candidates)
+    given = {one.node.name: settings.node_addresses.get(one.node.name, ()) for one in judged}
+    named = Counter(address for addresses in given.values() for address in addresses)
+
+    def owns(one: Judged, address: Address) -> bool:
+        return users[address] == 1 or (named[address] == 1 and address in given[one.node.name])
+
+    return {one.node.name: tuple(a for a in one.candidates if owns(one, a)) for one in judged}
 
 
 def _underlay(
@@ -99,7 +107,7 @@ def _why_waiting(one: Judged, own: Sequence[Address], underlay: Family) -> tuple
         texts = [format_address(*address) for address in one.candidates]
         return f"has no address that is not another node's as well ({listing(texts)})", later
     useless = [f"{r.entry.text} {r.why}" for r in one.refused if not r.entry.external]
-    useless += [f"{t.entry.text} is {'an EIP' if t.gateway else 'the tunnel' + chr(39) + 's'}" for t in one.traces]
+    useless += [f"{t.entry.text} is {'an EIP' if t.gateway else 'of the tunnel'}" for t in one.traces]
     if useless:
         return f"has no address that its tunnel could run over ({listing(useless)})", later
     untouched = ", as its cloud provider has not initialised it" if UNINITIALISED in one.node.report.taints else ""

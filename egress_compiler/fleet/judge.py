@@ -11,6 +11,9 @@ from egress_compiler.model.policy import Gateway
 from egress_compiler.net import Address, Family, Interval, Intervals, Span, contains
 from egress_compiler.validate.pools import impossible
 
+UNINITIALISED = "node.cloudprovider.kubernetes.io/uninitialized"
+"""Taint of a node that its cloud provider has not looked at yet: what it reports is not the last word."""
+
 
 class Refused(NamedTuple):
     """An address that is no tunnel's end, whatever else the node has; ``why`` ends a sentence about it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from egress_compiler.diagnostics import Collector, Related, counted, listing, nearest, quoted
 from egress_compiler.document import Path
-from egress_compiler.fleet.judge import Judged, Refused
+from egress_compiler.fleet.judge import UNINITIALISED, Judged, Refused
 from egress_compiler.model.cluster import Cluster, Node, OtherNode, ReportedAddress
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import FAMILIES, Address, Family, format_address
@@ -50,7 +50,7 @@ def report_duplicates(judged: Sequence[Judged], own: Mapping[str, Sequence[Addre
     before: dict[Address, list[Judged]] = {}
     for one in judged:
         mine = own[one.node.name]
-        if one.candidates and not mine:
+        if one.candidates and not mine and UNINITIALISED not in one.node.report.taints:
             dependent.setdefault(one.candidates[0], []).append(one)
         for family in FAMILIES:
             first = next((a for a in one.candidates if a.family == family), None)

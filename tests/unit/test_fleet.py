@@ -285,6 +285,11 @@ def test_one_address_of_two_nodes_is_an_error_where_they_have_no_other(place: Pl
     assert refusal(place, GW1, *twins) == ["10.6.1.22 is the address of node w2 and of node w3"]
     given = {"w2": ["10.6.1.23"], "w3": ["10.6.1.24"]}
     assert nodes_of(place.compile(GW1, *twins, nodeAddresses=given))["w3"] == "10.6.1.24"
+    named = place.compile(GW1, *twins, nodeAddresses={"w3": ["10.6.1.22"]})
+    assert nodes_of(named) == {"gw1": "10.6.1.11", "w3": "10.6.1.22"}
+    taint = {"taints": [{"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true"}]}
+    fresh = [{**twin, "spec": twin["spec"] | taint} for twin in twins]
+    assert nodes_of(place.compile(GW1, *fresh)) == {"gw1": "10.6.1.11"}
 
 
 BOTH = ["10.6.1.1", "fd00:6::1"]
