@@ -60,15 +60,28 @@ def choose_hosts(
 
 
 def _own(judged: Sequence[Judged], settings: Settings) -> dict[str, tuple[Address, ...]]:
-    """By host its addresses that are no other's; what the settings name for one host alone is its own, too."""
+    """By host its addresses that are no other's; what the settings name for one host alone is its own, too.
+
+    Of hosts that have no other address, the only one that is ready has it: the others are left over from before.
+    """
     users = Counter(address for one in judged for address in one.candidates)
     given = {one.node.name: settings.node_addresses.get(one.node.name, ()) for one in judged}
     named = Counter(address for addresses in given.values() for address in addresses)
 
-    def owns(one: Judged, address: Address) -> bool:
-        return users[address] == 1 or (named[address] == 1 and address in given[one.node.name])
+    def is_own(address: Address, name: str) -> bool:
+        return users[address] == 1 or (named[address] == 1 and address in given[name])
 
-    return {one.node.name: tuple(a for a in one.candidates if owns(one, a)) for one in judged}
+    own = {one.node.name: tuple(a for a in one.candidates if is_own(a, one.node.name)) for one in judged}
+    bare = [one for one in judged if not own[one.node.name]]
+    of_bare, of_ready = (Counter(a for one in some for a in one.candidates) for some in (bare, _ready(bare)))
+    for one in _ready(bare):
+        alone = (a for a in one.candidates if of_ready[a] == 1 and of_bare[a] == users[a])
+        own[one.node.name] = tuple(alone)
+    return own
+
+
+def _ready(judged: Sequence[Judged]) -> list[Judged]:
+    return [one for one in judged if one.node.ready]
 
 
 def _underlay(
@@ -105,7 +118,8 @@ def _why_waiting(one: Judged, own: Sequence[Address], underlay: Family) -> tuple
         return why, f"set {other}; or name an IPv{underlay} address of it under nodeAddresses"
     if one.candidates:
         texts = [format_address(*address) for address in one.candidates]
-        return f"has no address that is not another node's as well ({listing(texts)})", later
+        hint = "delete the Node object if the node is gone, or name its own address under nodeAddresses in the settings"
+        return f"has no address that is not another node's as well ({listing(texts)})", hint
     useless = [f"{r.entry.text} {r.why}" for r in one.refused if not r.entry.external]
     useless += [f"{t.entry.text} is {'an EIP' if t.gateway else 'of the tunnel'}" for t in one.traces]
     if useless:

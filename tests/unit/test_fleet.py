@@ -34,7 +34,9 @@ GATEWAY_LABEL = {"egress": "true"}
 GW1 = node("gw1", "10.6.1.11", labels=GATEWAY_LABEL, number=1)
 GW2 = node("gw2", "10.6.1.12", labels=GATEWAY_LABEL, number=2)
 W1 = node("w1", "10.6.1.21", number=3)
-NOT_READY = {"conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "Unknown"}]}
+NOT_READY: Json = {
+    "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "Unknown"}]
+}
 
 
 def pod(name: str, where: str, *addresses: str, **labels: str) -> Json:
@@ -290,6 +292,17 @@ def test_one_address_of_two_nodes_is_an_error_where_they_have_no_other(place: Pl
     taint = {"taints": [{"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true"}]}
     fresh = [{**twin, "spec": twin["spec"] | taint} for twin in twins]
     assert nodes_of(place.compile(GW1, *fresh)) == {"gw1": "10.6.1.11"}
+
+
+def test_a_node_object_that_is_left_over_gives_way_to_the_node(place: Place) -> None:
+    old = node("old", "10.6.1.22", "fd00:6::22", number=4, **NOT_READY)
+    new = node("new", "10.6.1.22", "fd00:6::22", number=5)
+    compilation = place.compile(GW1, old, new)
+    assert nodes_of(compilation) == {"gw1": "10.6.1.11", "new": "10.6.1.22"}
+    assert codes(compilation) == ["warning node-address"]
+    assert "10.6.1.22 is the address of node new and of node old" in refusal(
+        place, GW1, old, {**new, "status": old["status"]}
+    )
 
 
 BOTH = ["10.6.1.1", "fd00:6::1"]
