@@ -16,6 +16,7 @@ from egress_compiler.model.settings import UnmanagedNodes
 from egress_compiler.net import format_address, parse_address
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle, inventory_hosts
 from egress_compiler.plan import between
+from egress_compiler.status import gateway_rows
 from tests.properties.strategies import Json, cluster_object, document
 
 
@@ -434,6 +435,7 @@ def test_a_new_policy_goes_to_a_ready_gateway_and_what_is_placed_stays(place: Pl
     assert preferred(first) == ["gw2"]
     assert states(first) == {"gw1": "NotReady", "gw2": "Ready"}
     assert codes(first) == ["warning gateway-not-ready"]
+    assert [row[-1] for row in gateway_rows(first.resolved, first.allocation)] == ["gw1(NotReady),gw2"]
     place.write(policies(4))
     assert preferred(place.compile(down, GW2, W1)) == ["gw2"] * 4
     well = place.compile(GW1, GW2, W1)
