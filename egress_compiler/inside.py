@@ -43,12 +43,7 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
         inside[family] += pods[family]
         inside[family] += services[family]
         if info.node_ip:
-            inside[family] += [
-                Interval(a.value, a.value)
-                for node in cluster.all_nodes
-                for a in (*node.addresses, *node.external_addresses)
-                if a.family == family
-            ]
+            inside[family] += [Interval(a.value, a.value) for a, _ in cluster.node_addresses if a.family == family]
         if info.pod_cidr_mode:
             # Where virtual nodes' pods have their addresses from, no podCIDR tells.
             others = cluster.others

@@ -127,7 +127,11 @@ class UplinkTable:
 
 @dataclass(frozen=True, slots=True)
 class UnseenRule:
-    """An ip rule for packets without our mark: ``source`` is a governed pod or CIDR, else ``interface`` is ours."""
+    """An ip rule's packets: those from ``source``, else those that come by ``interface``.
+
+    "lo" are those that the node itself makes (ip-rule(8)); the kernel asks for the way back of what is for the node
+    itself as for them, too.
+    """
 
     family: Literal[4, 6]
     source: str | None
@@ -142,15 +146,21 @@ class LastResort:
     The rules look up ``table``: what is inside the cluster, in CIDRs, is thrown back to the rules that follow, and
     the rest goes nowhere.  For IPv4 that is a next hop on the uplink that nobody is, for the kernel's reverse path
     check of replies asks the same and wants to hear of the uplink; IPv6 has no such check, and is unreachable.
+
+    Before them, rules of ``skip_preference`` send what hosts send to the rule of ``end_preference``, which does
+    nothing.
     """
 
+    skip_preference: int
     preference: int
+    end_preference: int
     mask: int
     table: int
     via4: str
     device4: str
     inside4: tuple[str, ...]
     inside6: tuple[str, ...]
+    skips: tuple[UnseenRule, ...]
     rules: tuple[UnseenRule, ...]
 
 

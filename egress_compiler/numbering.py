@@ -30,7 +30,10 @@ MAX_NODE_INDEX = SLOT_MASK - MAX_UPLINK - 1
 
 MASTER_RULE_PREFERENCE = 98
 STEER_RULE_PREFERENCE = 99
-LAST_RESORT_PREFERENCE = 100
+LAST_RESORT_SKIP_PREFERENCE = 100
+LAST_RESORT_PREFERENCE = 101
+LAST_RESORT_END_PREFERENCE = 102
+"""What hosts send goes from the first to the last of the three, past the last resort."""
 FIRST_TABLE = 3000
 TO_GATEWAY_TABLE = FIRST_TABLE
 """Of a master: its own pods' packets enter its gateway side. Slots count from 1, so no slot has this table."""
@@ -45,6 +48,8 @@ UNREACHABLE_METRIC = 4278198272
 """The last resort of a slot's table: worse than any real route."""
 
 NFT_TABLE = "egress_gateway"
+LOOPBACK = "lo"
+"""The device by which, to ip rules, packets come that the node itself makes."""
 TUNNEL_DEVICE = "egress.vxlan"
 TUNNEL_OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
 """Bytes that VXLAN adds to an inner IP packet: outer IP and UDP, VXLAN, inner Ethernet (RFC 7348)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from egress_compiler.diagnostics import Collector, counted
+from egress_compiler.hosts import NO_HOSTS, Hosts, hosts_of
 from egress_compiler.inside import cluster_inside, inside_by_files
 from egress_compiler.labels import LabelIndex, LabelSelector
 from egress_compiler.model.cluster import Cluster, Node, Pod
@@ -20,6 +21,8 @@ from egress_compiler.net import (
     Family,
     Intervals,
     contains,
+    intersect,
+    subtract,
 )
 from egress_compiler.wanted import wanted_by
 
@@ -37,14 +40,15 @@ class ResolvedPolicy:
     """A policy with its gateway.  ``pods`` are positions in the cluster's pods, ascending.
 
     ``unserved`` are those of pods that it selects on nodes without a configuration, where nothing can steer them.
-    ``subnets`` are source addresses that count whether a pod is known there or not.  ``eip`` has what the
-    user asked for, a missing partner filled in.
+    ``subnets`` are source addresses that count whether a pod is known there or not; hosts' addresses among them are
+    taken out, and are in ``hosts``.  ``eip`` has what the user asked for, a missing partner filled in.
     """
 
     policy: Policy
     gateway: Gateway
     pods: tuple[int, ...]
     subnets: Mapping[Family, Intervals]
+    hosts: Mapping[Family, Intervals]
     eip: Mapping[Family, int | None]
     unserved: tuple[int, ...] = ()
 
@@ -64,6 +68,7 @@ class Resolved:
     policies: tuple[ResolvedPolicy, ...]
     inside: Mapping[Family, Intervals]
     pod_cidrs: Mapping[Family, Intervals]
+    hosts: Hosts
     families: tuple[Family, ...]
 
 
@@ -71,27 +76,36 @@ def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: 
     """Everything that follows from policies and cluster together; errors and warnings go to ``found``."""
     gateways = {gateway.name: _gateway(gateway, policy_set, cluster, found) for gateway in policy_set.gateways}
     labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
-    policies = _policies(policy_set, cluster, labels, found)
+    hosts = hosts_of(cluster, policy_set.gateways, settings)
+    policies = _policies(policy_set, cluster, hosts, labels, found)
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
-    return Resolved(cluster, gateways, policies, inside.everything, inside.pods, _families(policy_set, cluster))
+    families = _families(policy_set, cluster)
+    return Resolved(cluster, gateways, policies, inside.everything, inside.pods, hosts, families)
 
 
 def resolve_files(policy_set: PolicySet, found: Collector) -> Resolved:
     """What of it the policy files decide by themselves: no node, no pod, and of the inside what they name."""
     cluster = Cluster((), (), (), (), {}, {4: (), 6: ()}, {4: (), 6: ()})
     gateways = {gateway.name: ResolvedGateway(gateway, ()) for gateway in policy_set.gateways}
-    policies = _policies(policy_set, cluster, None, found)
-    return Resolved(cluster, gateways, policies, inside_by_files(policy_set.cluster_info), {4: (), 6: ()}, FAMILIES)
+    policies = _policies(policy_set, cluster, NO_HOSTS, None, found)
+    inside = inside_by_files(policy_set.cluster_info)
+    return Resolved(cluster, gateways, policies, inside, {4: (), 6: ()}, NO_HOSTS, FAMILIES)
 
 
 def _policies(
-    policy_set: PolicySet, cluster: Cluster, labels: Mapping[str, Mapping[str, str]] | None, found: Collector
+    policy_set: PolicySet,
+    cluster: Cluster,
+    hosts: Hosts,
+    labels: Mapping[str, Mapping[str, str]] | None,
+    found: Collector,
 ) -> tuple[ResolvedPolicy, ...]:
     selection = _Selection(cluster)
     policies: list[ResolvedPolicy] = []
     for one in wanted_by(policy_set, labels, found):
-        pods, unserved, subnets = selection.sources(one.policy)
-        policies.append(ResolvedPolicy(one.policy, one.gateway, pods, subnets, one.eip, unserved))
+        pods, unserved, whole = selection.sources(one.policy)
+        subnets = {family: subtract(whole[family], hosts.addresses[family]) for family in FAMILIES}
+        covered = {family: intersect(whole[family], hosts.addresses[family]) for family in FAMILIES}
+        policies.append(ResolvedPolicy(one.policy, one.gateway, pods, subnets, covered, one.eip, unserved))
     return tuple(policies)
 
 

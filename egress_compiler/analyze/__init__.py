@@ -8,6 +8,7 @@ from egress_compiler.analyze.addresses import check_addresses
 from egress_compiler.analyze.destinations import Reach, check_destinations
 from egress_compiler.analyze.fleet import check_fleet
 from egress_compiler.analyze.gateways import check_gateways, check_pool_sizes
+from egress_compiler.analyze.hosts import check_hosts
 from egress_compiler.analyze.mtu import check_tunnel_mtu
 from egress_compiler.analyze.overlap import check_overlaps
 from egress_compiler.analyze.selection import check_selection
@@ -29,6 +30,7 @@ def analyze(
     check_tunnel_mtu(resolved, settings, uplinks, found)
     check_gateways(resolved, found)
     check_selection(resolved, found)
+    check_hosts(resolved, found)
     check_unknown_pods(resolved, settings, found)
     reach = Reach(resolved)
     check_destinations(resolved, reach, found)

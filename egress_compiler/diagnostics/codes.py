@@ -206,6 +206,9 @@ pod-on-other-node (warning): Selected pods on nodes without a configuration
     there were no policy.
 pod-on-unknown-node (warning): Selected pods on nodes that the files do not have
     Nothing steers their traffic: it leaves as if there were no policy.
+podsubnet-hosts (warning): A podSubnet that covers addresses of hosts
+    Nodes' addresses, egress IPs and tunnel addresses are taken out: what a node sends itself, its pods with hostNetwork
+    included, is never governed. So are the addresses that a node has and the files do not show.
 namespaces-unknown (error): A namespaceSelector, and no Namespace in the files
     Which namespaces have the labels cannot be told.
 service-cidr-unknown (error): The Service CIDRs cannot be told

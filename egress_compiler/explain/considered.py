@@ -22,7 +22,7 @@ from egress_compiler.net import (
     subtract,
     union,
 )
-from egress_compiler.resolve import Resolved
+from egress_compiler.resolve import Resolved, ResolvedPolicy
 
 SHOWN = 4
 """Destinations or subnets that a sentence names."""
@@ -48,7 +48,7 @@ def consider(resolved: Resolved, subject: Subject, to: Address | None) -> tuple[
     found: list[Considered] = []
     for entry in resolved.policies:
         policy = entry.policy
-        sources, reasons = _sources(policy, subject, sending, namespaces)
+        sources, reasons = _sources(entry, subject, sending, namespaces)
         covers, why = _destination(policy, to)
         matches = bool(sources) and covers is not False
         verdict = _verdict(policy, sources, to, taken) if matches else "does not match"
@@ -97,12 +97,13 @@ def _later(policy: Policy, winner: Policy | None) -> str:
 
 
 def _sources(
-    policy: Policy, subject: Subject, sending: tuple[Address, ...], namespaces: Mapping[str, Labels]
+    entry: ResolvedPolicy, subject: Subject, sending: tuple[Address, ...], namespaces: Mapping[str, Labels]
 ) -> tuple[tuple[Address, ...], tuple[str, ...]]:
     """The addresses that ``policy`` selects; none, with the reasons."""
+    policy = entry.policy
     whole = policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None
     if whole:
-        return _in_subnets(policy.pod_subnets or {}, sending, every=False)
+        return _in_subnets(entry.subnets, sending, every=False)
     if subject.namespace is None:
         return (), ("selects pods, and no pod with this address is known",)
     reasons = _namespace_reasons(policy, subject.namespace, namespaces)

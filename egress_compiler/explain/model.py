@@ -82,7 +82,10 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why ``pod`` leaves as it does.  ``pod`` is '' where an address is no known pod's; ``notes`` say what is odd."""
+    """Why ``pod`` leaves as it does.  ``pod`` is '' where an address is no known pod's; ``notes`` say what is odd.
+
+    ``host`` says which host's address it is, where it is one: no policy applies then.
+    """
 
     pod: str
     node: str
@@ -91,6 +94,7 @@ class Explanation:
     notes: tuple[str, ...]
     considered: tuple[Considered, ...]
     ways: tuple[Way, ...]
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ def explain_pod(compilation: Compilation, name: str, to: Address | None, found: 
         return Explanation(f"{subject.namespace}/{subject.name}", "", (), _text(to), (note,), (), ())
     if subject is None:
         return None
+    host = "" if subject.name else _host(compilation, subject.addresses[0])
+    if host:
+        note = f"it is {host}, and no policy applies to what a host sends, whichever podSubnet covers it"
+        return Explanation("", "", (name,), _text(to), (note,), (), (), host)
     sources = tuple(a for a in subject.addresses if to is None or a.family == to.family)
     if not sources and to is not None:
         found.error("no-such-family", f"{subject.name or name} has no IPv{to.family} address to send from", None)
@@ -69,6 +73,10 @@ def _on_other_node(
         considered=tuple(considered),
         ways=tuple(unsteered_way(subject.node, other.why, source, to) for source in sources),
     )
+
+
+def _host(compilation: Compilation, address: Address) -> str:
+    return compilation.resolved.hosts.what(address.family, address.value)
 
 
 def _text(to: Address | None) -> str:

@@ -13,7 +13,7 @@ SHOWN_USERS = 20
 
 def as_text(explanation: Explanation, *, everything: bool = False) -> str:
     """The explanation; policies of other namespaces are counted, with ``everything`` shown."""
-    who = explanation.pod or "an address that is no known pod's"
+    who = explanation.pod or explanation.host or "an address that is no known pod's"
     head = f"{who} ({', '.join(explanation.addresses) or 'no address'})"
     lines = [f"{head} on {explanation.node}" if explanation.node else head]
     if explanation.to:

@@ -17,7 +17,7 @@ from egress_compiler.lower.uplinks import UplinkWays
 from egress_compiler.lower.worker import WorkerSide
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink
-from egress_compiler.net import FAMILIES, Family, format_interval
+from egress_compiler.net import FAMILIES, Family, format_interval, union
 from egress_compiler.resolve import Resolved
 
 
@@ -33,7 +33,8 @@ def lower(
     gateway = GatewaySide(resolved, allocation, classification, layout, ways, settings)
     groups = SyncGroups(resolved, layout, settings)
     cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)
-    second = SecondLine(resolved.inside, resolved.families)
+    covered = {f: union(i for policy in resolved.policies for i in policy.hosts[f]) for f in FAMILIES}
+    second = SecondLine(resolved.inside, covered, resolved.families)
     inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
     return tuple(
         _node(node, resolved, layout, ways, worker, gateway, groups, second, cutting, inside, settings.vrrp.advert_ms)

@@ -20,7 +20,7 @@ REFUSED = SteerClass(
 
 
 class UnknownSources:
-    """What of the blocked CIDRs is left on a node when its own pods and all podSubnets are taken out.
+    """What of the blocked CIDRs is left on a node when its own pods, hosts and all podSubnets are taken out.
 
     Pods of other nodes are not taken out: their packets do not begin here, and a node's configuration should not
     change with every pod of the cluster.
@@ -28,8 +28,9 @@ class UnknownSources:
 
     def __init__(self, resolved: Resolved, classification: Classification, blocked: UnknownPods) -> None:
         self._blocked = blocked
-        self._governed: Mapping[Family, Intervals] = {
-            f: union(parse_span(s.source.source).interval for s in classification.subnets[f]) for f in FAMILIES
+        subnets = {f: [parse_span(s.source.source).interval for s in classification.subnets[f]] for f in FAMILIES}
+        self._others: Mapping[Family, Intervals] = {
+            f: union([*subnets[f], *resolved.hosts.addresses[f]]) for f in FAMILIES
         }
         self._pods: dict[str, list[tuple[Family, Interval]]] = {}
         if any(blocked.cidrs.values()) or blocked.nodes:
@@ -42,5 +43,5 @@ class UnknownSources:
         if not cidrs:
             return ()
         known = union(interval for f, interval in self._pods.get(node.name, ()) if f == family)
-        left = subtract(subtract(union(cidrs), self._governed[family]), known)
+        left = subtract(subtract(union(cidrs), self._others[family]), known)
         return tuple(Source(format_interval(family, interval), CLASS, OWNER) for interval in left)

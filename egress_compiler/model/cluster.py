@@ -134,6 +134,11 @@ class Cluster:
         """The families in which nodes have addresses."""
         return tuple(f for f in FAMILIES if any(node.address(f) is not None for node in self.nodes))
 
+    @property
+    def node_addresses(self) -> tuple[tuple[Address, str], ...]:
+        """Every address that a Node object shows, inner and outer, with the node's name."""
+        return tuple((a, node.name) for node in self.all_nodes for a in (*node.addresses, *node.external_addresses))
+
 
 def single(value: int) -> Interval:
     return Interval(value, value)

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from egress_compiler.model.cluster import Cluster, Pod
-from egress_compiler.net import FAMILIES, Family, Interval, format_address, format_interval, union
+from egress_compiler.net import (
+    FAMILIES,
+    Family,
+    Interval,
+    Intervals,
+    format_address,
+    format_interval,
+    parse_address,
+    subtract,
+    union,
+)
 from egress_compiler.plan.connections import NONE, open_connections
 from egress_compiler.plan.differences import Difference, InsideChange, differences, inside_changes
 from egress_compiler.plan.model import Connections, Flow, Member, Sources
@@ -24,6 +34,7 @@ class SourceComparison:
     new: Side
     cluster: Cluster
     inside: Mapping[Family, InsideChange] = field(init=False)
+    hosts: Mapping[Family, Intervals] = field(init=False)
     _differences: dict[tuple[Family, str | None, str | None], tuple[Difference, ...]] = field(default_factory=dict)
     _fates: dict[tuple[Difference, str], Connections] = field(default_factory=dict)
 
@@ -35,6 +46,14 @@ class SourceComparison:
         arrived = [node for node in self.cluster.all_nodes if node.name not in self.old.nodes]
         pods = [pod for pod in self.cluster.pods if pod.node in others]
         self.inside = inside_changes(before, self.new.inside, arrived, pods)
+        self.hosts = {family: self._hosts(family) for family in FAMILIES}
+
+    def _hosts(self, family: Family) -> Intervals:
+        """Addresses of hosts on either side: no pod's, whether a podSubnet has a hole for them already or no more."""
+        texts = {plan.tunnel.underlay for side in (self.old, self.new) for plan in side.nodes.values()}
+        known = [*map(parse_address, texts | self.old.eips.keys() | self.new.eips.keys())]
+        known += [address for address, _ in self.cluster.node_addresses]
+        return union(Interval(address.value, address.value) for address in known if address.family == family)
 
     def pods(self) -> tuple[tuple[Sources, ...], tuple[str, ...]]:
         """The changed pods; and the pods that had an EIP and are no longer in the cluster, or whose node is not."""
@@ -86,8 +105,10 @@ class SourceComparison:
                     found = self._compare(family, old_class, new_class)
                     flows = tuple(Flow(*difference, self._worst(difference, nodes)) for difference in found)
                     if flows:
-                        groups.setdefault(flows, {4: [], 6: []})[family].append(piece)
-        return tuple(Sources("subnet", tuple(_members(pieces)), flows) for flows, pieces in groups.items())
+                        rest = subtract((piece,), self.hosts[family])
+                        groups.setdefault(flows, {4: [], 6: []})[family].extend(rest)
+        sources = (Sources("subnet", tuple(_members(pieces)), flows) for flows, pieces in groups.items())
+        return tuple(source for source in sources if source.members)
 
     def _tables(self, family: Family) -> Iterable[tuple[SubnetTable, SubnetTable, tuple[str, ...]]]:
         """The different pairs of old and new subnets, with the nodes that have them: as a rule there is one."""

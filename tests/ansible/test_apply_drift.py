@@ -30,7 +30,7 @@ DRIFTS = (
         "worker1",
         "nft delete rule inet egress_gateway classify handle "
         "$(nft -a list chain inet egress_gateway classify | sed -n 's/.*@steer_pods6 # handle //p')",
-        ("rule 3 of chain classify",),
+        ("rule 5 of chain classify",),
     ),
     Drift(
         "rule of a policy changed",
@@ -116,6 +116,20 @@ DRIFTS = (
         "ip rule add preference 98 fwmark 0x26000009/0xff003fff table main",
         ("rule ipv4 preference 98 fwmark 0x26000009/0xff003fff protocol 0",),
         "not in the plan",
+    ),
+    Drift(
+        "hosts led into the last resort",
+        "worker1",
+        "ip -6 rule delete preference 100 iif lo",
+        ("rule ipv6 preference 100 iif lo",),
+        "what this node itself sends",
+    ),
+    Drift(
+        "end of the last resort deleted",
+        "worker1",
+        "ip rule delete preference 102",
+        ("rule ipv4 preference 102 from all",),
+        "what hosts send",
     ),
     Drift(
         "FDB entry deleted",

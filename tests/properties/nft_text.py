@@ -340,6 +340,11 @@ class _Evaluation:
             words.take()
             words.take()
             return True
+        if key in ("fib saddr", "fib daddr") and words.peek() == "type":
+            # Neither end of the packets that are tried is an address of the node itself.
+            if (words.take(), words.take()) != ("type", "local"):
+                raise NftError("another type of address is asked for")
+            return False
         if key == "fib saddr":
             # The packets that are tried come the way that their source is routed.
             if words.rest()[:4] != [".", "iif", "oif", "missing"]:

@@ -125,6 +125,9 @@ class Oracle:
         self.inside = _inside(spec, objects, settings)
         if spec.get("autoDetect", {}).get("podCidrMode", "auto"):
             self.inside += [str(a) for pod in self.pods if self.is_elsewhere(pod) for a in pod_addresses(pod)]
+        self.hosts = [str(a) for node in every.values() for a in node_addresses(node)]
+        self.hosts += [t for g in self.gateways.values() for v in (4, 6) for t in map(str, pool_of(g, v))]
+        self.hosts += [settings.get("tunnel", {}).get(key, subnet) for key, subnet in TUNNEL_SUBNETS.items()]
         self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}
 
     # ------------------------------------------------------------------------------------------ one packet's way
@@ -145,7 +148,7 @@ class Oracle:
         applied = policy["spec"]["appliedTo"]
         whole_cidr = policy["kind"] == "EgressClusterPolicy" and "namespaceSelector" not in applied
         if applied.get("podSubnet") and whole_cidr:
-            return covers(applied["podSubnet"], source)
+            return covers(applied["podSubnet"], source) and not covers(self.hosts, source)
         return any(
             source in pod_addresses(pod) and self.takes_pod(policy, pod)
             for pod in self.pods

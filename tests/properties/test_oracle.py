@@ -198,7 +198,8 @@ def _destinations(scenario: Scenario, oracle: Oracle) -> set[IP]:
     found |= {ip_address(service["spec"]["clusterIP"]) for service in scenario.of_kind("Service")}
     found |= {ip_address(a) for status in oracle.status.values() for a in status.get("eip", {}).values()}
     found |= {IPv4Address("8.8.8.8"), IPv6Address("2001:db8:ffff::1"), IPv4Address(0), IPv6Address(0)}
-    return found
+    # What a node may report, and no packet goes to.
+    return {a for a in found if a.version == 4 or a.ipv4_mapped is None}
 
 
 def _around(texts: Iterable[str]) -> set[IP]:

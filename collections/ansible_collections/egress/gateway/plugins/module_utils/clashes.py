@@ -23,8 +23,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
 )
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     DEVICE,
+    END_PREFERENCE,
     KEEPALIVED_PROTOCOL,
-    LAST_PREFERENCE,
     MAC_PREFIX,
     OWN_DEVICES,
     PROTOCOL,
@@ -108,7 +108,8 @@ def _rules(plan: Plan) -> Iterator[Clash]:
         wanted = [rule for rule in plan.rules if rule.family == family]
         if not wanted or (family == 6 and not has_ipv6()):
             continue
-        sources = [rule.source for rule in plan.last_resort.rules if rule.family == family and rule.source]
+        unseen = [rule for rule in plan.last_resort.rules if rule.family == family and not rule.action]
+        sources = [rule.source for rule in unseen if rule.source]
         for rule in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"]):
             if not _may_be_first(rule) or not _concerns(rule, sources, plan.interface):
                 continue
@@ -125,7 +126,7 @@ def _rules(plan: Plan) -> Iterator[Clash]:
                         taken[0].origin,
                         _action(rule) or "table %s" % rule.get("table"),
                         taken[0].preference,
-                        LAST_PREFERENCE,
+                        END_PREFERENCE,
                     ),
                 )
 

@@ -35,6 +35,8 @@ class KernelRule:
     protocol: int
     source: str = ""
     interface: str = ""
+    action: str = ""
+    """As ip rule writes it, where it is no look-up in ``table``."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _rules(family: Family) -> list[KernelRule]:
             int(r.get("protocol", 0)),
             _source(r),
             str(r.get("iif", "")),
+            "goto %d" % r["goto"] if "goto" in r else "nop" if "nop" in r else "",
         )
         for r in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"])
         if "fwmark" in r or int(r.get("protocol", 0)) == PROTOCOL

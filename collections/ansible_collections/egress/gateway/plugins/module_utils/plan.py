@@ -69,11 +69,16 @@ class Rule:
     origin: str
     source: str = ""
     interface: str = ""
+    action: str = ""
+    """``goto`` with a preference, or ``nop``; else ``table`` is looked up."""
 
 
 @dataclass(frozen=True)
 class LastResort:
-    """``inside`` has the destinations by family that the table throws back; all else goes to nobody."""
+    """``inside`` has the destinations by family that the table throws back; all else goes to nobody.
+
+    ``rules`` are in the order in which they may be added: those past which hosts go come first.
+    """
 
     via4: str
     device4: str
@@ -249,25 +254,29 @@ def _route(route: Mapping[str, Any], origin: str) -> Route:
 
 
 def _last_resort(last: Mapping[str, Any]) -> LastResort:
-    table = int(last["table"])
-    rules = tuple(
-        Rule(
-            family=_family(rule),
-            preference=int(last["preference"]),
-            mark=0,
-            mask=int(last["mask"]),
-            table=table,
-            origin=rule["owner"],
-            source=_address(rule["source"]) if rule["source"] else "",
-            interface=_matching(_DEVICE, rule["interface"]) if rule["interface"] else "",
-        )
-        for rule in last["rules"]
-    )
+    mask, end = int(last["mask"]), int(last.get("end_preference", 0))
+    looks = [_unseen(rule, int(last["preference"]), mask, int(last["table"]), "") for rule in last["rules"]]
+    skips = [_unseen(rule, int(last["skip_preference"]), 0, 0, "goto %d" % end) for rule in last.get("skips", ())]
+    ends = [Rule(f, end, 0, 0, 0, "what hosts send", action="nop") for f in sorted({rule.family for rule in skips})]
     return LastResort(
         via4=_address(last["via4"]),
         device4=_matching(_DEVICE, last["device4"]),
         inside={4: _addresses(last["inside4"]), 6: _addresses(last["inside6"])},
-        rules=rules,
+        rules=(*ends, *skips, *looks),
+    )
+
+
+def _unseen(rule: Mapping[str, Any], preference: int, mask: int, table: int, action: str) -> Rule:
+    return Rule(
+        family=_family(rule),
+        preference=preference,
+        mark=0,
+        mask=mask,
+        table=table,
+        origin=rule["owner"],
+        source=_address(rule["source"]) if rule["source"] else "",
+        interface=_matching(_DEVICE, rule["interface"]) if rule["interface"] else "",
+        action=action,
     )
 
 

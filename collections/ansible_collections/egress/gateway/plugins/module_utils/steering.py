@@ -15,6 +15,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
     KernelRule,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
+    END_PREFERENCE,
     FIRST_TABLE,
     GATEWAY_MARK_PREFIX,
     KEEPALIVED_PROTOCOL,
@@ -25,11 +26,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     MASTER_PREFERENCE,
     PREFIX_MASK,
     PROTOCOL,
+    SKIP_PREFERENCE,
     STEER_PREFERENCE,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Route, Rule
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
+_TAKEN_AWAY = (LAST_PREFERENCE, SKIP_PREFERENCE, END_PREFERENCE)
+"""The last resort's, in the order in which they may go: none refuses what a host sends while the others are missing."""
 _IPV6_METRIC = 1024
 """What the kernel gives to an IPv6 route without metric."""
 
@@ -51,22 +55,22 @@ class Rules(Resource):
         self._kernel.forget()
 
     def desired(self) -> Items:
-        return {_rule_key(r, PROTOCOL): Item("table %d" % r.table, r.origin) for r in self._wanted}
+        return {_rule_key(r, PROTOCOL): Item(_action(r), r.origin) for r in self._wanted}
 
     def actual(self) -> Items:
         self._found = {
             _rule_key(r, r.protocol): r
             for r in self._kernel.rules()
-            if _is_ours(r) and (r.preference == LAST_PREFERENCE) == self._last and not self._is_keepalived_s(r)
+            if _is_ours(r) and (r.preference in _TAKEN_AWAY) == self._last and not self._is_keepalived_s(r)
         }
-        return {key: Item("table %d" % rule.table) for key, rule in self._found.items()}
+        return {key: Item(_action(rule)) for key, rule in self._found.items()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         wanted = {_rule_key(r, PROTOCOL): r for r in self._wanted}
         errors = []
         for family in FAMILIES:
             lines = []
-            for change in changes:
+            for change in sorted(changes, key=self._turn):
                 if change.object.startswith("rule ipv%d " % family):
                     # Add before delete: while a rule's table changes, its packets match the one or the other.
                     if change.action != "remove":
@@ -76,6 +80,13 @@ class Rules(Resource):
                         lines.append("rule delete " + _rule_words(found, found.protocol))
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
+
+    def _turn(self, change: Change) -> int:
+        """What comes, in the order of the plan; then what goes."""
+        if change.action != "remove":
+            return -1
+        preference = self._found[change.object].preference
+        return _TAKEN_AWAY.index(preference) if preference in _TAKEN_AWAY else 0
 
     def _is_keepalived_s(self, rule: KernelRule) -> bool:
         return (
@@ -218,14 +229,13 @@ def _selector(rule: Rule | KernelRule) -> str:
 
 def _rule_words(rule: Rule | KernelRule, protocol: int) -> str:
     # Without "from" iproute2 refuses a rule that has nothing but a mark, in IPv6 ("from all" is refused there too).
-    everyone = "from ::/0 " if rule.family == 6 and not rule.source and rule.mask else ""
-    return "preference %d %s%s table %d protocol %d" % (
-        rule.preference,
-        everyone,
-        _selector(rule),
-        rule.table,
-        protocol,
-    )
+    everyone = "from ::/0" if rule.family == 6 and not rule.source and rule.mask else ""
+    words = ["preference %d" % rule.preference, everyone, _selector(rule), _action(rule), "protocol %d" % protocol]
+    return " ".join(word for word in words if word)
+
+
+def _action(rule: Rule | KernelRule) -> str:
+    return rule.action or "table %d" % rule.table
 
 
 def _metric(route: Route) -> int:

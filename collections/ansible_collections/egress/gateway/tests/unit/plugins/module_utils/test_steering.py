@@ -122,28 +122,66 @@ class FakeLast:
         "eth0",
         {4: ("10.0.0.0/8",), 6: ("fd00::/8",)},
         (
-            Rule(4, 100, 0, 0xFF000000, 19999, "shop/web", source="10.0.0.7"),
-            Rule(6, 100, 0, 0xFF000000, 19999, "the gateway side", interface="egress.vxlan"),
+            Rule(4, 102, 0, 0, 0, "what hosts send", action="nop"),
+            Rule(4, 100, 0, 0, 0, "what this node itself sends", interface="lo", action="goto 102"),
+            Rule(4, 101, 0, 0xFF000000, 19999, "shop/web", source="10.0.0.7"),
+            Rule(6, 101, 0, 0xFF000000, 19999, "the gateway side", interface="egress.vxlan"),
         ),
     )
 
 
 def test_rules_of_the_last_resort_are_told_from_the_others(batches: list[tuple[str, str]]) -> None:
     kernel = FakeKernel(
-        [KernelRule(4, 99, MARK, MASK, 3001, 213), KernelRule(4, 100, 0, 0xFF000000, 19999, 213, "10.0.0.8")]
+        [
+            KernelRule(4, 99, MARK, MASK, 3001, 213),
+            KernelRule(4, 100, 0, 0, 0, 213, "", "lo", "goto 102"),
+            KernelRule(4, 101, 0, 0xFF000000, 19999, 213, "10.0.0.8"),
+        ]
     )
     rules = Rules(kernel, FakeLast, last=True)
     changes = rules.difference()
     assert [(c.action, c.object) for c in changes] == [
-        ("create", "rule ipv4 preference 100 from 10.0.0.7 fwmark 0x00000000/0xff000000"),
-        ("create", "rule ipv6 preference 100 iif egress.vxlan fwmark 0x00000000/0xff000000"),
-        ("remove", "rule ipv4 preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000"),
+        ("create", "rule ipv4 preference 102 from all"),
+        ("create", "rule ipv4 preference 101 from 10.0.0.7 fwmark 0x00000000/0xff000000"),
+        ("create", "rule ipv6 preference 101 iif egress.vxlan fwmark 0x00000000/0xff000000"),
+        ("remove", "rule ipv4 preference 101 from 10.0.0.8 fwmark 0x00000000/0xff000000"),
     ]
     rules.fix(changes)
-    assert (
-        "-4",
-        "rule delete preference 100 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213",
-    ) in batches
+    assert batches == [
+        ("-4", "rule add preference 102 nop protocol 213"),
+        ("-4", "rule add preference 101 from 10.0.0.7 fwmark 0x00000000/0xff000000 table 19999 protocol 213"),
+        ("-4", "rule delete preference 101 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213"),
+        (
+            "-6",
+            "rule add preference 101 from ::/0 iif egress.vxlan fwmark 0x00000000/0xff000000 table 19999 protocol 213",
+        ),
+    ]
+
+
+def test_what_lets_hosts_pass_comes_first_and_goes_last(batches: list[tuple[str, str]]) -> None:
+    """At no moment does the last resort refuse what the node itself sends."""
+    nothing = Rules(FakeKernel(), FakeLast, last=True)
+    nothing.fix([c for c in nothing.difference() if "ipv4" in c.object])
+    words = [line.split()[3] for _family, line in batches]
+    assert words == ["102", "100", "101"]
+    batches.clear()
+    there = Rules(
+        FakeKernel(
+            [
+                KernelRule(4, 100, 0, 0, 0, 213, "", "lo", "goto 102"),
+                KernelRule(4, 101, 0, 0xFF000000, 19999, 213, "10.0.0.8"),
+                KernelRule(4, 102, 0, 0, 0, 213, action="nop"),
+            ]
+        ),
+        None,
+        last=True,
+    )
+    there.fix(there.difference())
+    assert [line for _family, line in batches] == [
+        "rule delete preference 101 from 10.0.0.8 fwmark 0x00000000/0xff000000 table 19999 protocol 213",
+        "rule delete preference 100 iif lo goto 102 protocol 213",
+        "rule delete preference 102 nop protocol 213",
+    ]
 
 
 def test_the_last_resort_has_its_table_to_itself(batches: list[tuple[str, str]]) -> None:
