@@ -79,8 +79,10 @@ def _lock_key(compilation: Compilation, eip: str, node: str) -> str:
         gateway = compilation.resolved.gateways[key.partition("/")[0]]
         names = [member.name for member in gateway.nodes]
         if node not in names:
-            known = {member.name for member in compilation.resolved.cluster.nodes}
+            cluster = compilation.resolved.cluster
+            known = {member.name for member in cluster.all_nodes}
             what = f"no gateway node of EgressGateway {gateway.gateway.name}" if node in known else "no node"
+            what += f": it {cluster.others[node].why}" if node in cluster.others else ""
             hint = nearest(node, names) or f"its nodes are: {', '.join(names) or 'none'}"
             found.error("unknown-node", f"{quoted(node)} is {what}", None, hint=hint)
     found.raise_if_failed()

@@ -43,7 +43,7 @@ class Container(msgspec.Struct):
 
 
 class Taint(msgspec.Struct):
-    key: str
+    key: str = ""
     value: str | None = None
 
 
@@ -75,8 +75,8 @@ class PodIP(msgspec.Struct):
 
 
 class Condition(msgspec.Struct):
-    type: str
-    status: str
+    type: str = ""
+    status: str = ""
 
 
 class NodeInfo(msgspec.Struct):
