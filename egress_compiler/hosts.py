@@ -69,8 +69,11 @@ def hosts_of(cluster: Cluster, gateways: Sequence[Gateway], settings: Settings) 
 
 
 def _blocks(family: Family, cluster: Cluster, gateways: Sequence[Gateway], settings: Settings) -> Iterator[HostBlock]:
+    others = cluster.others
+    pods = frozenset(a for pod in cluster.pods if pod.node not in others for a in pod.addresses) if others else ()
     for address, node in cluster.node_addresses:
-        if address.family == family:
+        # A virtual node may have the address of the pod that runs it, which is a pod like all others.
+        if address.family == family and not (node in others and address in pods):
             interval = Interval(address.value, address.value)
             yield HostBlock(interval, f"an address of node {node}", "addresses of nodes")
     for gateway in gateways:

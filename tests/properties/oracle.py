@@ -125,7 +125,13 @@ class Oracle:
         self.inside = _inside(spec, objects, settings)
         if spec.get("autoDetect", {}).get("podCidrMode", "auto"):
             self.inside += [str(a) for pod in self.pods if self.is_elsewhere(pod) for a in pod_addresses(pod)]
-        self.hosts = [str(a) for node in every.values() for a in node_addresses(node)]
+        of_pods = {a for pod in self.pods if not self.is_elsewhere(pod) for a in pod_addresses(pod)}
+        self.hosts = [
+            str(a)
+            for name, node in every.items()
+            for a in node_addresses(node)
+            if name not in self.elsewhere or a not in of_pods
+        ]
         self.hosts += [t for g in self.gateways.values() for v in (4, 6) for t in map(str, pool_of(g, v))]
         self.hosts += [settings.get("tunnel", {}).get(key, subnet) for key, subnet in TUNNEL_SUBNETS.items()]
         self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}

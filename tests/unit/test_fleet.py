@@ -187,6 +187,16 @@ def test_a_virtual_node_may_have_the_address_of_a_pod_or_of_another_node(place: 
     assert nodes_of(compilation) == {"gw1": "10.6.1.11", "w1": "10.6.1.21"}
 
 
+def test_a_pod_stays_governed_whose_address_a_virtual_node_has(place: Place) -> None:
+    virtual = node("vk", "10.244.3.77", labels={"type": "virtual-kubelet"})
+    spec = {"egressGatewayName": "internet", "appliedTo": {"podSubnet": ["10.244.0.0/16"]}}
+    place.write([*policies(0), document("EgressClusterPolicy", "all", spec)])
+    compilation = place.compile(GW1, W1, virtual, pods=[pod("aci", "w1", "10.244.3.77")])
+    explained = explain_pod(compilation, "shop/aci", parse_address("203.0.113.0"), Collector())
+    assert explained is not None
+    assert explained.ways[0].addresses == ("10.6.1.60",)
+
+
 def test_a_gateway_whose_nodes_are_none_is_blocked(place: Place) -> None:
     windows = node("win", "10.6.1.40", labels=GATEWAY_LABEL | {"kubernetes.io/os": "windows"})
     compilation = place.compile(W1, windows)
