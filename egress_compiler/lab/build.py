@@ -3,6 +3,7 @@
 Nothing of it touches the network namespace of this machine: bridge and veths are made inside the lab's own.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from egress_compiler.lab import cni, processes, state
@@ -41,8 +42,11 @@ def create_namespaces(name: str, topology: LabTopology, lock: int) -> None:
     ip_batch(None, [f"netns add {state.netns(name, host)}" for host in topology.hosts], keep=[lock])
 
 
-def build_network(name: str, topology: LabTopology) -> None:
-    """Devices, addresses, routes, sysctls and the CNI's table in namespaces that are empty."""
+def build_network(name: str, topology: LabTopology, *, uplinks: bool = True) -> None:
+    """Devices, addresses, routes, sysctls and the CNI's table in namespaces that are empty.
+
+    Without ``uplinks`` the nodes' uplinks have no addresses and routes, and are down: nodes see to that when they boot.
+    """
     nodes = {node.name for node in topology.nodes}
     for host in topology.hosts:
         sysctls = _FABRIC_SYSCTLS if host == "fabric" else _NODE_SYSCTLS if host in nodes else _HOST_SYSCTLS
@@ -51,27 +55,32 @@ def build_network(name: str, topology: LabTopology) -> None:
     ip_batch(state.netns(name, "outside"), _outside(topology))
     ip_batch(state.netns(name, "controller"), _attached(topology, "eth0", topology.controller))
     for node in topology.nodes:
-        _build_node(name, topology, node)
+        _build_node(name, topology, node, uplinks)
 
 
-def _build_node(name: str, topology: LabTopology, node: LabNode) -> None:
+def _build_node(name: str, topology: LabTopology, node: LabNode, uplink: bool) -> None:
     """A node whose uplink is there, and its pods."""
     ip_batch(state.netns(name, node.name), _node(name, topology, node))
+    if uplink:
+        ip_batch(state.netns(name, node.name), _uplink(topology, node))
     run(["ip", "netns", "exec", state.netns(name, node.name), "nft", "-f", "-"], stdin=cni.ruleset(topology))
     for pod in topology.pods:
         if pod.node == node.name:
             ip_batch(state.netns(name, pod.host), _pod(pod))
 
 
-def unplug_node(name: str, node: LabNode) -> None:
+def unplug_node(name: str, topology: LabTopology, node: LabNode) -> None:
     """A node's network is gone at once, with what the kernel knew; its pods' devices go with it."""
     ip_batch(state.netns(name, "fabric"), [f"link delete {node.port}"])
+    for pod in topology.pods:  # now: the kernel takes a namespace apart some time after its last process has ended
+        if pod.node == node.name:
+            run(["ip", "-n", state.netns(name, pod.host), "link", "delete", POD_DEVICE], check=False)
     processes.kill_all([state.netns(name, node.name)])
     with state.machine_lock():
         _delete(state.netns(name, node.name))
 
 
-def rebuild_node(name: str, topology: LabTopology, node: LabNode) -> None:
+def rebuild_node(name: str, topology: LabTopology, node: LabNode, *, uplink: bool = True) -> None:
     """The network of a node that was unplugged, as it was at first."""
     namespace = state.netns(name, node.name)
     with state.machine_lock() as lock:
@@ -82,7 +91,7 @@ def rebuild_node(name: str, topology: LabTopology, node: LabNode) -> None:
         if node.name in segment.nodes:
             cables += _segment_cable(name, number, node.name, segment.interface, node.port)
     ip_batch(state.netns(name, "fabric"), cables)
-    _build_node(name, topology, node)
+    _build_node(name, topology, node, uplink)
 
 
 def tear_down(name: str) -> None:
@@ -142,8 +151,10 @@ def _segment_cable(name: str, number: int, host: str, interface: str, port: str)
 
 
 def _cable(name: str, port: str, host: str, interface: str, mtu: int, bridge: str = BRIDGE) -> list[str]:
-    """From a port of the bridge to a host's device."""
-    peer = f"name {interface} mtu {mtu} netns {state.netns(name, host)}"
+    """From a port of the bridge to a host's device, which has the same MAC address after a reboot."""
+    digest = hashlib.sha256(port.encode()).hexdigest()
+    mac = ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
+    peer = f"name {interface} address {mac} mtu {mtu} netns {state.netns(name, host)}"
     return [f"link add {port} mtu {mtu} type veth peer {peer}", f"link set {port} master {bridge} up"]
 
 
@@ -173,8 +184,23 @@ def _outside(topology: LabTopology) -> list[str]:
     return commands
 
 
-def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
+def _uplink(topology: LabTopology, node: LabNode) -> list[str]:
     commands = _attached(topology, node.interface, node.addresses)
+    return commands + [f"route add {cidr} via {via}" for cidr, via in routes_to_others(topology, node)]
+
+
+def routes_to_others(topology: LabTopology, node: LabNode) -> list[tuple[str, str]]:
+    """A node's routes to the pods of all other nodes: CIDR and next hop."""
+    found = []
+    for other in topology.nodes:
+        if other.name != node.name:
+            found += _routes_to(other, [pod for pod in topology.pods if pod.node == other.name])
+    return found
+
+
+def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
+    """All but the uplink."""
+    commands = ["link set lo up"]
     commands += [f"link set {s.interface} up" for s in topology.segments if node.name in s.nodes]
     for pod in topology.pods:
         if pod.node == node.name:
@@ -184,19 +210,16 @@ def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
                 f"link set {pod.device} up",
                 *(f"route add {host_route(ip)} dev {pod.device}" for ip in pod.addresses),
             ]
-    for other in topology.nodes:
-        if other.name != node.name:
-            commands += _routes_to(other, [pod for pod in topology.pods if pod.node == other.name])
     return commands
 
 
-def _routes_to(node: LabNode, pods: Sequence[LabPod]) -> list[str]:
+def _routes_to(node: LabNode, pods: Sequence[LabPod]) -> list[tuple[str, str]]:
     """What other nodes need to reach a node's pods: its pod CIDRs, and the pods that have an address elsewhere."""
     cidrs = [parse_network(cidr, "pod CIDR") for cidr in node.pod_cidrs]
     addresses = [parse_network(ip, "pod") for pod in pods for ip in pod.addresses]
     cidrs += [ip for ip in addresses if not any(overlap(ip, cidr) for cidr in cidrs)]
     gateways = _first_of_each_family(node.addresses)
-    return [f"route add {cidr} via {via}" for via in gateways for cidr in cidrs if (":" in str(cidr)) == (":" in via)]
+    return [(str(cidr), via) for via in gateways for cidr in cidrs if (":" in str(cidr)) == (":" in via)]
 
 
 def _first_of_each_family(addresses: Sequence[str]) -> list[str]:

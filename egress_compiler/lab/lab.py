@@ -9,6 +9,7 @@ from typing import IO
 from egress_compiler.lab import build, echo_daemon, hosts, inventory, probe, snapshot, sshd, state
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.failover import INTERVAL_MS, OutageMeter
+from egress_compiler.lab.machine import NAMESPACES, Machine
 from egress_compiler.lab.probe import DEFAULT_TIMEOUT, ProbeResult, ProbeTarget
 from egress_compiler.lab.run import end, require_means, run, start
 from egress_compiler.lab.snapshot import NodeState
@@ -21,6 +22,7 @@ class Lab:
 
     name: str
     topology: LabTopology
+    machine: Machine = NAMESPACES
 
     @property
     def state_dir(self) -> Path:
@@ -117,12 +119,12 @@ class Lab:
 
     def poweroff(self, node: str) -> None:
         """Kills a node: its links are gone at once, its processes dead, and what its kernel knew is lost."""
-        build.unplug_node(self.name, self.topology.node(node))
+        build.unplug_node(self.name, self.topology, self.topology.node(node))
 
     def power_on(self, node: str) -> None:
-        """Boots a node that was powered off, as a new one: nothing of what was applied to it is there."""
-        build.rebuild_node(self.name, self.topology, self.topology.node(node))
-        sshd.start(self.name, self.topology.node(node))
+        """Boots a node that was powered off; of what was applied to it there is what its machine keeps on a disk."""
+        build.rebuild_node(self.name, self.topology, self.topology.node(node), uplink=not self.machine.has_network)
+        self.machine.start(self.name, self.topology, self.topology.node(node))
 
     def snapshot_node(self, node: str) -> NodeState:
         """The state of a node that egress configuration could touch."""
@@ -137,7 +139,9 @@ def kill(process: "subprocess.Popen[str]") -> None:
         pass
 
 
-def up(topology: LabTopology, *, name: str = "default", gateways: Collection[str] = ()) -> Lab:
+def up(
+    topology: LabTopology, *, name: str = "default", gateways: Collection[str] = (), machine: Machine = NAMESPACES
+) -> Lab:
     """Builds a lab, with sshd in every node and the echo service outside. Nothing is left when it fails.
 
     `gateways` are the nodes that the inventory lists as such. LabError when a lab of this name is up, without root, and
@@ -151,12 +155,11 @@ def up(topology: LabTopology, *, name: str = "default", gateways: Collection[str
                 raise _InUse(f"lab {name!r} is up, or was left by a crash: take it down first")
             state.create(name, topology)
             build.create_namespaces(name, topology, lock)
-        inventory.write(directory / "inventory.yml", directory / "ssh", topology, gateways)
+        inventory.write(directory / "inventory.yml", directory / "ssh", topology, gateways, machine)
         sshd.make_keys(name, topology)
-        build.build_network(name, topology)
-        for node in topology.nodes:
-            sshd.start(name, node)
-        lab = Lab(name, topology)
+        build.build_network(name, topology, uplinks=not machine.has_network)
+        machine.start_all(name, topology)
+        lab = Lab(name, topology, machine)
         lab.start_echo("outside")
     except _InUse:
         raise

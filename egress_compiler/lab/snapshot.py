@@ -3,11 +3,11 @@
 import difflib
 from dataclasses import dataclass
 
+OURS = ("/etc/egress-gateway", "/run/egress-gateway", "/var/lib/egress-gateway")
+"""Directories that are there while a node is configured, and else not."""
 DIRECTORIES = (
-    "/etc/egress-gateway",
+    *OURS,
     "/etc/systemd/system",
-    "/run/egress-gateway",
-    "/var/lib/egress-gateway",
     "/etc/conntrackd",
     "/etc/keepalived",
     "/etc/modules-load.d",
@@ -16,7 +16,7 @@ DIRECTORIES = (
 _MARK = "@@@ "
 _VOLATILE = "nf_conntrack_count|nf_conntrack_max|nf_conntrack_buckets|nf_conntrack_expect_max|tcp_fastopen_key"
 """Sysctls that change by themselves, or belong to the machine and not to the node."""
-_OF_SESSION = "sshd|sh|bash"
+_OF_SESSION = "sshd|sshd-session|sshd-auth|sh|bash"
 """Processes of the node itself, of a login, and the one that takes the snapshot."""
 
 SCRIPT = f"""

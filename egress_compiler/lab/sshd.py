@@ -1,8 +1,9 @@
 """sshd in every node, in a machine of its own as far as files, processes and the host name go.
 
-A node's /etc and /var/lib are overlays over this machine's, its /run is empty but for the lab's directory; what it
-writes there lies on a tmpfs that ends with the node's last process. Its processes have a PID namespace whose first is
-sshd, so that killing that one is the death of the node, and `pkill` in one node does not reach another.
+A node's /etc and /var/lib are overlays over this machine's, with the directories of `snapshot.DIRECTORIES` empty. Its
+/run has nothing but the lab's directory. What it writes there lies on a tmpfs that ends with the node's last process.
+Its processes have a PID namespace whose first is sshd: killing that one is the death of the node, and `pkill` in one
+node does not reach another.
 """
 
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from egress_compiler.lab import processes, state
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.run import daemon, find, run
+from egress_compiler.lab.snapshot import DIRECTORIES, OURS
 from egress_compiler.lab.topology import LabNode, LabTopology
 
 PORT = 22
@@ -29,7 +31,7 @@ def make_keys(name: str, topology: LabTopology) -> None:
     (path / "known_hosts").write_text(known, encoding="ascii")
 
 
-def start(name: str, node: LabNode) -> None:
+def start(name: str, topology: LabTopology, node: LabNode) -> None:
     """Starts a node's sshd and waits until it listens; LabError with its messages when it does not."""
     path = state.directory(name)
     config = path / "ssh" / f"sshd-{node.name}.conf"
@@ -80,20 +82,33 @@ def _config(keys: Path, node: LabNode) -> str:
     )
 
 
+def _hidden(lower: str, upper: str) -> str:
+    """Commands that hide what this machine has below ``lower`` in DIRECTORIES, by overlayfs's whiteouts in ``upper``.
+
+    Made before the mount, so that no command here can remove anything but in the node.
+    """
+    below = [Path(path).relative_to(lower) for path in DIRECTORIES if path.startswith(f"{lower}/")]
+    return "\n".join(f"mkdir -p {upper}/{path.parent}; mknod {upper}/{path} c 0 0" for path in below)
+
+
 def _script(lab: Path, node: LabNode, config: Path) -> str:
     """What the node's first process does before it becomes sshd. Its one line of output is its process id."""
     scratch = lab / "nodes" / node.name
     run_directory = scratch / lab.relative_to("/")
     return f"""set -eu
+umask 022
 read -r pid _ < /proc/self/stat
 mount -t tmpfs -o mode=755 egress-lab {scratch}
 cd {scratch}
 mkdir -p etc etc.work lib lib.work run/sshd run/lock {run_directory}
+{_hidden("/etc", "etc")}
+{_hidden("/var/lib", "lib")}
 mount -t overlay -o lowerdir=/etc,upperdir={scratch}/etc,workdir={scratch}/etc.work egress-lab /etc
 mount -t overlay -o lowerdir=/var/lib,upperdir={scratch}/lib,workdir={scratch}/lib.work egress-lab /var/lib
 mount --bind {lab} {run_directory}
 mount --rbind run /run
 cd /
+mkdir {" ".join(directory for directory in DIRECTORIES if directory not in OURS)}
 mount -t proc proc /proc
 echo {node.name} > /proc/sys/kernel/hostname
 if grep -q '^root:!' /etc/shadow; then sed -i 's/^root:!/root:*/' /etc/shadow; fi

@@ -103,6 +103,8 @@ def remove(name: str) -> None:
 
     The caller holds the machine lock. Nothing there is no error.
     """
+    for path in reversed(_mounts_below(directory(name))):
+        run(["umount", str(path)])
     shutil.rmtree(directory(name), ignore_errors=True)
     if not ROOT.is_dir() or any(path.is_dir() for path in ROOT.iterdir()):
         return
@@ -121,5 +123,14 @@ def _remove_netns_mount() -> None:
 
 def _netns_mounted() -> bool:
     """Whether /run/netns is the mount of itself that iproute2 makes of it: to stat(2) that looks like no mount."""
+    return NETNS_ROOT in _mount_points()
+
+
+def _mounts_below(path: Path) -> list[Path]:
+    """Disks of the lab's machines, outer ones first."""
+    return [mount for mount in _mount_points() if path in mount.parents]
+
+
+def _mount_points() -> list[Path]:
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    return any(line.split(" ")[4] == str(NETNS_ROOT) for line in mounts)
+    return [Path(line.split(" ")[4]) for line in mounts]
