@@ -272,7 +272,7 @@ class _Difference:
                 assert line.split(" vmap ")[1].startswith("@own_address_"), line
             elif name == "input":
                 # The numbers of the virtual routers: one a slot.
-                assert "VRRP" in line or line.startswith(("ip protocol vrrp ", "ip6 nexthdr vrrp ")), line
+                assert "VRRP" in line or line.startswith(("ip protocol 112 ", "ip6 nexthdr 112 ")), line
             elif "@governed_" in line or "Looked at" in line:
                 assert name in ("prerouting", "zones"), f"{name}: {line}"
             else:
