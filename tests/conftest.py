@@ -1,15 +1,43 @@
 """Options and gates that all tests share: golden files, and what a lab test needs of the machine."""
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-# As where the wheel is installed, which has the collection beside the compiler: inventories may be of its plugin.
-os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(Path(__file__).resolve().parents[1] / "collections")
+# Tests do not depend on the machine: what the environment says to Python, Ansible, git and the terminal is taken out
+# before anything is imported that reads it. `.ci/odd-machine.sh` tries it.
+_OF_THE_USER = ("ANSIBLE_", "GIT_", "LC_", "LANG", "XDG_", "SSH_")
+_ALSO = {"COLUMNS", "EDITOR", "FORCE_COLOR", "KUBECONFIG", "LINES", "NO_COLOR", "PAGER", "PYTHONWARNINGS", "VISUAL"}
+
+
+def _private_environment() -> None:
+    """An empty home directory, UTC, UTF-8 and the usual umask. Workers of xdist inherit it from who started them."""
+    os.umask(0o022)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    for name in [name for name in os.environ if name.startswith(_OF_THE_USER) or name in _ALSO]:
+        del os.environ[name]
+    os.environ.setdefault("PYENV_ROOT", str(Path.home() / ".pyenv"))  # where a Python of the nodes' may be
+    home = tempfile.mkdtemp(prefix="egress-home-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    Path(home, ".ansible.cfg").touch()  # comes before that of the machine, and after that of the directory
+    os.environ |= {
+        "HOME": home,
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        # As where the wheel is installed, which has the collection beside the compiler: inventories may be its own.
+        "ANSIBLE_COLLECTIONS_PATH": str(Path(__file__).resolve().parents[1] / "collections"),
+    }
+
+
+_private_environment()
 
 # Programs that the lab runs; the packages that bring them are in .ci/bootstrap.sh.
 LAB_PROGRAMS = ("bridge", "conntrack", "conntrackd", "ip", "iptables", "keepalived", "nft", "ssh", "sshd", "sysctl")

@@ -143,12 +143,12 @@ def _cidrs(given: object) -> Mapping[Family, Intervals] | None:
 
 
 def _inventory_variables(path: Path, found: Collector) -> Mapping[str, Mapping[str, Any]]:
-    # Imported here: ansible-core takes half a second, and most runs have no inventory.
-    from ansible.inventory.manager import InventoryManager
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.vars.manager import VariableManager
-
     try:
+        # Imported here: ansible-core takes half a second, and most runs have no inventory. A bad ansible.cfg ends it.
+        from ansible.inventory.manager import InventoryManager
+        from ansible.parsing.dataloader import DataLoader
+        from ansible.vars.manager import VariableManager
+
         _find_collections()
         loader = DataLoader()
         inventory = InventoryManager(loader=loader, sources=[str(path)])

@@ -1,6 +1,7 @@
 """Check mode says what a run then does, whatever has happened to the node, and on the oldest Python that nodes have."""
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -54,7 +55,10 @@ def test_many_things_at_once(lab: Lab, bundle_dir: Path, name: str) -> None:
 
 
 def _python39() -> str | None:
-    candidates = [shutil.which("python3.9"), *map(str, Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"))]
+    candidates = [
+        shutil.which("python3.9"),
+        *map(str, Path(os.environ["PYENV_ROOT"]).glob("versions/3.9.*/bin/python3.9")),
+    ]
     for candidate in filter(None, candidates):
         done = subprocess.run([candidate, "-c", "import sys; print(sys.executable)"], capture_output=True, check=False)
         if done.returncode == 0:

@@ -25,7 +25,7 @@ echo "127.0.0.1 $(hostname)" >>/etc/hosts
 
 def oldest_python() -> str:
     """3.9 where this machine has one, as the system's or by pyenv; else the one that runs the tests."""
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    versions = Path(os.environ["PYENV_ROOT"]) / "versions"
     for candidate in ["/usr/bin/python3.9", *map(str, sorted(versions.glob("3.9.*/bin/python3.9")))]:
         if shutil.which(candidate) and subprocess.run([candidate, "-c", ""], check=False).returncode == 0:
             return candidate

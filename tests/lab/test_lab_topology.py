@@ -204,7 +204,7 @@ def test_in_cluster_traffic_keeps_the_pods_address(lab: Lab) -> None:
 
 @pytest.mark.lab
 def test_the_controller_reaches_nodes_by_ssh_and_each_node_has_files_and_processes_of_its_own(lab: Lab) -> None:
-    keys = lab.state_dir / "ssh"
+    before, keys = machine(), lab.state_dir / "ssh"
     command = "mkdir -p /etc/egress-gateway /run/egress-gateway /var/lib/egress-gateway && hostname && ls /proc/1/exe"
     ssh = ["ssh", "-F", "/dev/null", "-i", str(keys / "user"), "-o", f"UserKnownHostsFile={keys}/known_hosts"]
     for address in ("172.30.0.11", "fd00:172:30::11"):
@@ -212,7 +212,7 @@ def test_the_controller_reaches_nodes_by_ssh_and_each_node_has_files_and_process
     for path in ("/etc/egress-gateway", "/run/egress-gateway", "/var/lib/egress-gateway"):
         assert lab.exec("gw1", ["test", "-d", path], check=False).returncode == 0
         assert lab.exec("gw2", ["test", "-d", path], check=False).returncode == 1
-        assert not Path(path).exists()
+    assert machine()["private"] == before["private"]
     lab.exec("gw1", ["rmdir", "/etc/egress-gateway", "/run/egress-gateway", "/var/lib/egress-gateway"])
 
 
@@ -341,7 +341,7 @@ def machine() -> dict[str, object]:
         "links": links,
         "mounts": sorted(line.split(" ")[4] for line in mounts if "/netns" not in line),
         "hostname": Path("/proc/sys/kernel/hostname").read_text(),
-        "private": [path for path in private if Path(path).exists()],
+        "private": [file for path in private for file in [Path(path), *Path(path).rglob("*")] if file.exists()],
     }
 
 

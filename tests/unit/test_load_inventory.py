@@ -1,5 +1,8 @@
 """What the compiler takes from an Ansible inventory, whatever its form; and where the fault is when it cannot."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -132,3 +135,16 @@ def test_what_is_no_inventory(text: str, name: str, message: str, tmp_path: Path
 
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     assert loaded(tmp_path / "none.yml") == ({}, [": DIR/none.yml does not exist"])
+
+
+def test_an_ansible_configuration_that_nobody_can_read_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """In a process of its own, as Ansible reads its configuration once, when it is imported."""
+    broken = written(tmp_path, "no section here\n", "ansible.cfg")
+    example = Path(__file__).parents[2] / "examples" / "quickstart"
+    inventory = written(tmp_path, "all: {hosts: {node1: {}}}\n")
+    given = ["-p", example / "policies", "-c", example / "cluster.json", "-i", inventory, "-o", tmp_path / "bundle"]
+    command = [sys.executable, "-m", "egress_compiler", "compile", *map(str, given)]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(broken)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert str(broken) in done.stderr

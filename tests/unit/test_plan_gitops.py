@@ -50,7 +50,7 @@ class Runner:
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-            "HOME": str(directory),
+            "HOME": os.environ["HOME"],
             "RUNNER_TEMP": str(self.temp),
             "GITHUB_STEP_SUMMARY": str(self.temp / "summary.md"),
             "COMMENTS": str(self.comments),
