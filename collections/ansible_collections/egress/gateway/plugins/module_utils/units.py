@@ -31,6 +31,7 @@ KEEPALIVED_UNIT = "egress-gateway-keepalived.service"
 CONNTRACKD_UNIT = "egress-gateway-conntrackd.service"
 AGENT_UNIT = "egress-gateway-agent.service"
 _NAMES = (GUARD_UNIT, RESTORE_UNIT, AGENT_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
+_DAEMONS = (AGENT_UNIT, CONNTRACKD_UNIT, KEEPALIVED_UNIT)
 
 _POD_RUNTIMES = " ".join(
     "%s.service" % name
@@ -65,7 +66,8 @@ Sysctls of connection tracking exist after nft, those of the tunnel device after
 class Units(Resource):
     """Our unit files, that they are enabled, and that the guard is active: only then it follows a flushed table.
 
-    The restore unit is for boot, and the daemons' are started by those who know their configuration.
+    The restore unit is for boot, and the daemons' are started by those who know their configuration, who also end them.
+    What else a boot has left active is ended when it goes: systemd would keep it, without a file, until the next boot.
     """
 
     def __init__(self, paths: Paths, files: Mapping[str, str]) -> None:
@@ -91,7 +93,8 @@ class Units(Resource):
             name = properties.get("Id", "")
             if properties.get("UnitFileState") == "enabled":
                 found["unit %s at boot" % name] = Item("enabled")
-            if name == GUARD_UNIT and properties.get("ActiveState") == "active":
+            stays = name != GUARD_UNIT and (name in self._units or name in _DAEMONS)
+            if properties.get("ActiveState") == "active" and not stays:
                 found["unit %s now" % name] = Item("active")
         return found
 
@@ -114,6 +117,9 @@ class Units(Resource):
             for verb, name in orders:
                 if verb in ("enable", "start"):
                     run(["systemctl", verb, name])
+            gone = [name for name in _NAMES if name not in self._units]
+            if gone:  # one that has failed would be shown as failed, without a file, to the next boot
+                run(["systemctl", "reset-failed", *gone], check=False)
         except NodeError as error:
             return error
         except OSError as error:
@@ -277,7 +283,8 @@ ExecStart=keepalived --dont-fork --use-file=%(conf)s --pid=%(pid)s --vrrp_pid=%(
 ExecReload=%(remember)s
 ExecReload=kill -HUP $MAINPID
 KillMode=process
-Restart=on-failure
+# Whoever ends it by a signal, or it by itself: only systemctl stop means it.
+Restart=always
 RestartSec=1s
 
 [Install]
@@ -309,7 +316,8 @@ Environment=LC_ALL=C
 ExecStartPre=/bin/sh -c 'sha256sum %(conf)s >%(loaded)s; rm -f %(lock)s %(socket)s'
 ExecStart=conntrackd -C %(conf)s
 ExecStartPost=-/bin/sh -c 'for try in 1 2 3 4 5; do [ -S %(socket)s ] && exec conntrackd -C %(conf)s -n; sleep 1; done'
-Restart=on-failure
+# Whoever ends it by a signal, or it by itself: only systemctl stop means it.
+Restart=always
 RestartSec=1s
 
 [Install]

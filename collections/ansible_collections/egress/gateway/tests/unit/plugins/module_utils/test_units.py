@@ -88,8 +88,11 @@ def test_installed_enabled_and_gone_again(tmp_path: Path, systemctl: Systemctl) 
     assert [line for line in systemctl.log if "start" in line] == ["start " + GUARD_UNIT]
     assert not bring([Units(paths, FILES)])
 
+    systemctl.active.add(RESTORE_UNIT)  # as after a boot
+    assert not bring([Units(paths, FILES)])
     assert clear([Units(paths, {})])
     assert (list(tmp_path.iterdir()), systemctl.enabled, systemctl.active) == ([], set(), set())
+    assert systemctl.log[-1].startswith("reset-failed ")
     assert not clear([Units(paths, {})])
 
 
