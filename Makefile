@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 REPORTS := build/junit
+# What the machine has beside the tests must not change what they find.
+ODD_MACHINE := .ci/odd-machine.sh
 COLLECTION := collections/ansible_collections/egress/gateway
 # nft, ip, sshd and keepalived live in sbin, which a user's PATH often lacks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -27,7 +29,7 @@ demo: venv ## a cluster of network namespaces: compile, apply, probe, fail over,
 	@$(PYTHON_IN_VENV) -m egress_compiler.demo
 
 .PHONY: test
-test: venv ## everything: lint, unit, ansible, lab; the last line counts all tests
+test: venv ## everything: lint, unit, ansible, lab, systemd; the last line counts all tests
 	@.ci/test.sh
 
 .PHONY: lint
@@ -37,7 +39,7 @@ lint: venv ## ruff, mypy, import contracts, shellcheck, ansible-lint
 .PHONY: test-unit
 test-unit: venv ## primitives, goldens, properties: no root, all cores
 	@mkdir -p $(REPORTS)
-	$(PYTHON_IN_VENV) -m pytest -q -n 2 -m "not lab" --junitxml=$(REPORTS)/unit.xml $(PYTEST_ARGS)
+	$(ODD_MACHINE) $(PYTHON_IN_VENV) -m pytest -q -n 2 -m "not lab and not systemd" --junitxml=$(REPORTS)/unit.xml $(PYTEST_ARGS)
 
 .PHONY: test-ansible
 test-ansible: venv ## ansible-test sanity and units of the collection
@@ -46,11 +48,16 @@ test-ansible: venv ## ansible-test sanity and units of the collection
 .PHONY: test-lab
 test-lab: venv ## packets through network namespaces, the collection over SSH (root; else skipped with the reason)
 	@mkdir -p $(REPORTS)
-	$(PYTHON_IN_VENV) -m pytest -q -n 2 --dist loadfile -m lab --junitxml=$(REPORTS)/lab.xml $(PYTEST_ARGS)
+	$(ODD_MACHINE) $(PYTHON_IN_VENV) -m pytest -q -n 2 --dist loadfile -m lab --junitxml=$(REPORTS)/lab.xml $(PYTEST_ARGS)
+
+.PHONY: test-systemd
+test-systemd: venv ## the playbooks on Debian releases that systemd-nspawn boots (root and a mirror; else skipped with the reason)
+	@mkdir -p $(REPORTS)
+	$(PYTHON_IN_VENV) -m pytest -q -n 2 -m systemd --junitxml=$(REPORTS)/systemd.xml $(PYTEST_ARGS) tests/systemd
 
 .PHONY: golden
 golden: venv ## regenerate the golden files; read the diff before you commit it
-	$(PYTHON_IN_VENV) -m pytest -q -m "not lab" --update-golden $(PYTEST_ARGS)
+	$(PYTHON_IN_VENV) -m pytest -q -m "not lab and not systemd" --update-golden $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: venv ## measurements: tests/bench/bench_*.py

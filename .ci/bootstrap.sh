@@ -18,6 +18,7 @@ programs=(
   ip:iproute2 bridge:iproute2 sysctl:procps ps:procps nsenter:util-linux unshare:util-linux
   sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client
   iptables:iptables ipset:ipset ping:iputils-ping tcpdump:tcpdump
+  debootstrap:debootstrap systemd-nspawn:systemd-container
   git:git shellcheck:shellcheck sudo:sudo
 )
 
@@ -55,6 +56,7 @@ install_packages() {
     case $package in
       openssh-server) keep_off ssh ssh.socket ;;
       keepalived | conntrackd | nftables) keep_off "$package" ;;
+      systemd-container) keep_off machines.target ;;
     esac
   done
   if [ -n "$(trap -p EXIT)" ]; then

@@ -7,7 +7,7 @@ collection_reports=collections/ansible_collections/egress/gateway/tests/output/j
 rm -rf build/junit "$collection_reports"
 
 status=0
-for ring in lint test-unit test-ansible test-lab; do
+for ring in lint test-unit test-ansible test-lab test-systemd; do
   printf '\n=== %s\n' "$ring"
   began=$SECONDS
   "${MAKE:-make}" --no-print-directory "$ring"
