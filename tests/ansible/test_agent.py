@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from egress_compiler.lab import Lab
-from tests.ansible.conftest import Node, node_files
-from tests.ansible.leaks import govern, heard, talking
+from tests.ansible.conftest import Node, node_files, objects
+from tests.ansible.leaks import govern, heard, talking, until_governed
 
 pytestmark = pytest.mark.lab
 
-PATIENCE = 5.0
-"""Seconds; it takes a tenth of one, and machines that test are busy."""
+PATIENCE = 20.0
+"""Seconds; it takes a tenth of one, but each look at the node takes one or two, and machines that test are busy."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,40 @@ def governed(lab: Lab, bundle_dir: Path) -> Lab:
 
 
 @pytest.mark.parametrize("theft", THEFTS, ids=lambda theft: theft.name)
-def test_it_comes_back(theft: Theft, governed: Lab, bundle_dir: Path) -> None:
+def test_it_comes_back_and_one_theft_opens_nothing(theft: Theft, governed: Lab, bundle_dir: Path) -> None:
+    """Where one line of defence is taken the other holds, also without an agent."""
     node = Node(governed, theft.node)
     files = node_files(bundle_dir, theft.node)
-    node.signal_agent("CONT")
-    time.sleep(0.5)
     assert node.verify(files) == []
     with talking(governed):
+        node.signal_agent("STOP" if theft.lines == 1 else "CONT")
         node.shell(theft.plant)
+        if theft.lines == 1:
+            time.sleep(0.5)
+            node.signal_agent("CONT")
         start = time.monotonic()
         while node.verify(files):
             assert time.monotonic() - start < PATIENCE, node.verify(files)
-        print(theft.name, time.monotonic() - start, heard(governed))
-        time.sleep(1)
+        until_governed(governed)
         leaked, right = heard(governed)
     assert right > 0
-    if theft.lines < 2:
+    if theft.lines == 1:
         assert leaked == []
+
+
+def test_what_somebody_added_is_left(governed: Lab, bundle_dir: Path) -> None:
+    node = Node(governed, "worker1")
+    node.signal_agent("CONT")
+    node.shell("nft add rule inet egress_gateway forward counter; ip rule add preference 97 to 192.0.2.1 table main")
+    time.sleep(1)
+    assert objects(node.verify(node_files(bundle_dir, "worker1"))) == ["rule 3 of chain forward"]
+    node.shell("ip rule delete preference 97")
+    assert not node.apply(node_files(bundle_dir, "worker1"), agent=True).get("failed")
+
+
+def test_an_agent_that_is_killed_is_missed_and_started(governed: Lab, bundle_dir: Path) -> None:
+    node, files = Node(governed, "worker1"), node_files(bundle_dir, "worker1")
+    node.signal_agent("KILL")
+    assert objects(node.verify(files)) == ["agent"]
+    assert objects(node.apply(files, agent=True)["changes"]) == ["agent"]
+    assert node.apply(files, agent=True)["changed"] is False

@@ -9,6 +9,8 @@ was taken away comes back with the next apply.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import sys
@@ -22,6 +24,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables impor
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 ENTRY = "agent.main"
+_NICE = -10
+"""Before what keeps a busy node busy: there is little to do, and meanwhile a governed packet may find the door open."""
 
 
 def tasks(paths: Paths, service: bool) -> list[Task]:
@@ -31,6 +35,8 @@ def tasks(paths: Paths, service: bool) -> list[Task]:
 
 def main() -> None:
     """Listens first and looks then, so that nothing is missed; ends with SIGTERM."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
     loop = Loop()
     loop.stop_at(signal.SIGTERM, signal.SIGINT)
     ears = Ears()

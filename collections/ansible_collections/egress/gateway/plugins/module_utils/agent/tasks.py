@@ -61,7 +61,7 @@ class Task:
     hears: frozenset[str] = EVERYTHING
     urgent: frozenset[str] = EVERYTHING
     """Kinds that are answered at once; others, of which a node tells a lot, every few seconds."""
-    every = 60.0
+    every = 300.0
     memory: Any = None
 
     def run(self, kinds: frozenset[str]) -> Report:
