@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from egress_compiler.model.cluster import Node, Pod
+from egress_compiler.model.cluster import Node, Pod, single
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, subtract, union
 from egress_compiler.plan.model import DIRECT, Answer, Region
 from egress_compiler.plan.side import Answers
@@ -16,9 +16,9 @@ from egress_compiler.plan.side import Answers
 class InsideChange(NamedTuple):
     """The inside of the cluster, in one family.
 
-    ``joins`` and ``leaves`` are told once, for all pods.  ``taken`` is the part of what joins that pods may have talked
-    to before, so that it is told of each pod, too; ``quiet`` is what needs no word about a pod: all other destinations
-    that are inside on one side or on both.
+    ``joins`` and ``leaves`` are told once, for all pods.  ``taken`` are the ranges of what joins that pods may have
+    talked to before, so that they are told of each pod, too; ``quiet`` is what needs no word about a pod: all other
+    destinations that are inside on one side or on both.
     """
 
     joins: Intervals
@@ -30,22 +30,26 @@ class InsideChange(NamedTuple):
 def inside_changes(
     before: Mapping[Family, Intervals],
     after: Mapping[Family, Intervals],
-    arrived: Iterable[Node],
+    nodes: Iterable[Node],
+    known: Collection[str],
     pods: Iterable[Pod] = (),
 ) -> Mapping[Family, InsideChange]:
-    """``arrived`` are nodes that are new, ``pods`` may be so: nobody talked to their addresses before they came."""
-    new: dict[Family, list[Interval]] = {4: [], 6: []}
-    for node in arrived:
+    """``nodes`` are those of now, of which ``known`` were there before; ``pods`` may be new.
+
+    An address that a node or a Service gets was nobody's, and is told once; so is all that comes with a new node.
+    """
+    owned: dict[Family, list[Interval]] = {4: [], 6: []}
+    for node in nodes:
         for address in (*node.addresses, *node.external_addresses):
-            new[address.family].append(Interval(address.value, address.value))
-        for family in FAMILIES:
-            new[family] += node.pod_cidrs[family]
+            owned[address.family].append(single(address.value))
+        for family in FAMILIES if node.name not in known else ():
+            owned[family] += node.pod_cidrs[family]
     for address in (address for pod in pods for address in pod.addresses):
-        new[address.family].append(Interval(address.value, address.value))
+        owned[address.family].append(single(address.value))
     changes: dict[Family, InsideChange] = {}
     for family in FAMILIES:
         joins, leaves = subtract(after[family], before[family]), subtract(before[family], after[family])
-        taken = subtract(joins, union(new[family]))
+        taken = tuple(part for part in subtract(joins, union(owned[family])) if part.last > part.first)
         quiet = subtract(union([*before[family], *after[family]]), taken)
         changes[family] = InsideChange(joins, leaves, taken, quiet)
     return changes

@@ -43,9 +43,8 @@ class SourceComparison:
         before = self.old.inside if self.old.nodes else self.new.inside
         others = self.cluster.others
         # Nodes without a configuration, and their pods, come and go without anybody's doing.
-        arrived = [node for node in self.cluster.all_nodes if node.name not in self.old.nodes]
         pods = [pod for pod in self.cluster.pods if pod.node in others]
-        self.inside = inside_changes(before, self.new.inside, arrived, pods)
+        self.inside = inside_changes(before, self.new.inside, self.cluster.all_nodes, self.old.nodes.keys(), pods)
         self.hosts = {family: self._hosts(family) for family in FAMILIES}
 
     def _hosts(self, family: Family) -> Intervals:

@@ -20,9 +20,10 @@ CASES = Path(__file__).parents[1] / "golden" / "plan"
 
 @dataclass(frozen=True)
 class Also:
-    """What changes beside the policies: a node that goes, or an EIP that somebody moves."""
+    """What changes beside the policies: a node that goes or gets another address, or an EIP that somebody moves."""
 
     without_node: str = ""
+    readdressed: tuple[str, str] | None = None
     move: tuple[str, str] | None = None
 
 
@@ -32,6 +33,7 @@ NAMES: Mapping[str, Also] = {
     "hostile-names": Also(),
     "new-policy": Also(),
     "node-goes": Also(without_node="gw1"),
+    "node-readdressed": Also(readdressed=("10.6.1.11", "10.6.1.13")),
     "nothing": Also(),
     "policy-goes": Also(),
 }
@@ -39,14 +41,14 @@ INPUTS = Inputs((Path("policies"),), (Path("cluster.yaml"),), lock=Path("egress.
 BUNDLE = Path("bundle")
 
 
-def prepare(case: str, policies: str, without_node: str = "") -> None:
+def prepare(case: str, policies: str, also: Also = NAMES["nothing"]) -> None:
     """The case's files in the current directory, where their paths are short."""
     Path("policies").mkdir(exist_ok=True)
     shutil.copy(CASES / "gateway.yaml", "policies")
     shutil.copy(CASES / case / policies, "policies/policies.yaml")
     cluster = yaml.safe_load((CASES / "cluster.yaml").read_text())
-    cluster["items"] = [item for item in cluster["items"] if item["metadata"]["name"] != without_node]
-    Path("cluster.yaml").write_text(yaml.safe_dump(cluster))
+    cluster["items"] = [item for item in cluster["items"] if item["metadata"]["name"] != also.without_node]
+    Path("cluster.yaml").write_text(yaml.safe_dump(cluster).replace(*also.readdressed or ("", "")))
 
 
 def planned(case: str) -> tuple[Compilation, Plan]:
@@ -54,7 +56,7 @@ def planned(case: str) -> tuple[Compilation, Plan]:
     prepare(case, "before.yaml")
     before = compile_bundle(INPUTS)
     bundle.write(before, BUNDLE)
-    prepare(case, "after.yaml", also.without_node)
+    prepare(case, "after.yaml", also)
     after = compile_bundle(INPUTS, pinned(before.allocation.lock, *also.move) if also.move else None)
     plan = plan_against(after, BUNDLE, diffs=case == "eip-changes")
     # The manifest's digests are of every file and setting there is: nothing to read in them, and they change often.

@@ -32,7 +32,7 @@ from tests.properties.strategies import (
     scenarios,
 )
 
-KINDS = ("none", "policy", "less", "spec", "spec", "spec", "pod", "unpod", "node", "label", "inside")
+KINDS = ("none", "policy", "less", "spec", "spec", "spec", "pod", "unpod", "node", "label", "inside", "readdress")
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
 ALWAYS = {
     4: ("192.0.2.1", "203.0.113.200", "198.51.100.0", "10.1.1.1", "10.2.0.1", "10.0.0.1", "10.9.0.1"),
@@ -77,6 +77,11 @@ def edits(draw: st.DrawFn, scenario: Scenario) -> Scenario:
         changed = copy.deepcopy(item)
         changed["metadata"]["labels"] = {"app": draw(st.sampled_from(["web", "api", "none"]))}
         return scenario.without(item).plus(changed)
+    if kind == "readdress":
+        moved = copy.deepcopy(nodes[0])
+        for address in moved["status"]["addresses"]:
+            address["address"] = {True: "fd00::ffff", False: "10.0.0.254"}[":" in address["address"]]
+        return scenario.without(nodes[0]).plus(moved)
     if kind == "inside" and not scenario.of_kind("EgressClusterInfo"):
         return scenario.plus(document("EgressClusterInfo", "default", {"extraCidr": ["203.0.113.0/25"]}))
     return scenario
