@@ -239,6 +239,8 @@ empty-lock (error): A lock file with nothing in it
 # Migration
 no-status (error): An export without any status
     Nothing could be taken over from it.
+two-statuses (error): Two statuses of one object that differ
+    In one export or in two: nobody can tell which of them holds. Equal ones are fine.
 bad-status (error): A status of another shape
     The in-cluster controller does not write it.
 imported-eip (error or warning): A policy that would not keep its EIP

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from egress_compiler.diagnostics import Collector, quoted
+from egress_compiler.diagnostics import Collector, Related, quoted
 from egress_compiler.document import Document
 from egress_compiler.load.files import find_files, read_source
 from egress_compiler.load.objects import wrong_type
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock
 from egress_compiler.net import AddressError, format_address, parse_address
+from egress_compiler.source import Position
 
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
+Entry = PolicyLock | GatewayLock | EipLock
+E = TypeVar("E", bound=Entry)
 
 
 class _Metadata(msgspec.Struct):
@@ -62,16 +66,43 @@ class _Object(msgspec.Struct):
 
 @dataclass(slots=True)
 class _Gathered:
+    """What was read so far, and where each answer stood first.  ``seen`` counts statuses, equal ones too."""
+
     policies: dict[str, PolicyLock] = field(default_factory=dict)
     gateways: dict[str, GatewayLock] = field(default_factory=dict)
     eips: dict[str, EipLock] = field(default_factory=dict)
+    seen: int = 0
+    _places: dict[str, tuple[Document, Position]] = field(default_factory=dict)
+
+    def add(
+        self, known: dict[str, E], key: str, entry: E, what: str, place: tuple[Document, Position], found: Collector
+    ) -> None:
+        """An answer about ``what``; where another object gave another one, that is an error that names both places."""
+        first = known.setdefault(key, entry)
+        document, position = self._places.setdefault(what, place)
+        if first != entry and document is not place[0]:
+            found.error(
+                "two-statuses",
+                f"{what}: {_words(entry)} here, and {_words(first)} elsewhere",
+                place[1],
+                hint="leave out the one that does not hold, or export everything anew at one moment",
+                related=(Related("the other is here", position),),
+            )
+
+
+def _words(entry: Entry) -> str:
+    """What an answer says, in a few words."""
+    addresses = () if isinstance(entry, EipLock) else tuple(filter(None, (entry.ipv4, entry.ipv6)))
+    where = "" if isinstance(entry, GatewayLock) else entry.node
+    via = f" of {entry.gateway}" if isinstance(entry, PolicyLock) and entry.gateway else ""
+    return f"{' and '.join(addresses)}{via}{' on ' if where else ''}{where}".strip()
 
 
 def load_statuses(paths: Iterable[Path], found: Collector) -> Lock:
     """The EIPs and nodes that ``kubectl get egresspolicies,egressclusterpolicies,egressgateways -A -o yaml`` shows.
 
     A policy without a status has no entry; one that names no gateway has the gateway ''.  A file without any
-    status is an error, as it was exported to no use.
+    status is an error, as it was exported to no use, and so are two statuses of one object that differ.
     """
     gathered = _Gathered()
     for path in find_files(paths, found):
@@ -79,12 +110,11 @@ def load_statuses(paths: Iterable[Path], found: Collector) -> Lock:
         if source is None:
             continue
         errors, documents = found.errors, parse_yaml(source, found)
-        before = len(gathered.policies) + len(gathered.eips)
+        before = gathered.seen
         for document in documents:
             for item in _items(document):
                 _gather(item, gathered, found)
-        nothing = before == len(gathered.policies) + len(gathered.eips)
-        if documents and nothing and found.errors == errors:
+        if documents and before == gathered.seen and found.errors == errors:
             found.error(
                 "no-status",
                 "no egress policy in this file has a status",
@@ -129,15 +159,21 @@ def _policy(item: _Object, status: _Status, document: Document, into: _Gathered,
     namespaced = item.kind == "EgressPolicy"
     name = f"{item.metadata.namespace or 'default'}/{item.metadata.name}" if namespaced else item.metadata.name
     gateway = (item.spec.egressGatewayName if item.spec is not None else None) or ""
-    into.policies[f"{item.kind} {name}"] = PolicyLock(gateway, four, six, status.node or "")
+    into.seen += 1
+    key, place = f"{item.kind} {name}", document.at("status", "eip" if document.has("status", "eip") else "node")
+    into.add(into.policies, key, PolicyLock(gateway, four, six, status.node or ""), key, (document, place), found)
 
 
 def _gateway(item: _Object, document: Document, into: _Gathered, found: Collector) -> None:
+    name = item.metadata.name
     pools = item.spec.ippools if item.spec is not None else None
     if pools is not None:
         four = _address(pools.ipv4DefaultEIP, document, found, "spec", "ippools", "ipv4DefaultEIP")
         six = _address(pools.ipv6DefaultEIP, document, found, "spec", "ippools", "ipv6DefaultEIP")
-        into.gateways[item.metadata.name] = GatewayLock(four, six)
+        if four or six:
+            place = document.at("spec", "ippools", "ipv4DefaultEIP" if four else "ipv6DefaultEIP")
+            what = f"the default EIP of EgressGateway {name}"
+            into.add(into.gateways, name, GatewayLock(four, six), what, (document, place), found)
     nodes = (item.status.nodeList if item.status is not None else None) or ()
     for position, node in enumerate(nodes):
         key = "epis" if node.eips is None else "eips"
@@ -150,7 +186,9 @@ def _gateway(item: _Object, document: Document, into: _Gathered, found: Collecto
             # As the lock file names a pair: by its IPv4 address where there is one.
             named = texts[0] or texts[1]
             if named and node.name:
-                into.eips.setdefault(f"{item.metadata.name}/{named}", EipLock(node.name))
+                into.seen += 1
+                what, place = f"the EIP {named} of EgressGateway {name}", document.at(*path)
+                into.add(into.eips, f"{name}/{named}", EipLock(node.name), what, (document, place), found)
 
 
 def _address(text: str | None, document: Document, found: Collector, *path: str | int) -> str:

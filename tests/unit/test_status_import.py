@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,22 @@ def test_what_status_prints_can_be_imported(migration: Migration) -> None:
     objects = status_list(first.resolved, first.allocation, first.plans, kinds)
     inputs = migration.write([gateway(), *POLICIES], objects["items"])
     assert placements(compile_bundle(inputs)) == KEPT
+
+
+def test_exports_that_overlap_are_fine_where_they_agree(migration: Migration) -> None:
+    inputs = migration.write([gateway(), *POLICIES], EXPORT)
+    again = migration.directory / "again.yaml"
+    again.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": EXPORT[1:3]}))
+    both = replace(inputs, import_status=(*inputs.import_status, again, again))
+    assert placements(compile_bundle(both)) == KEPT
+    again.write_text(yaml.safe_dump(live(POLICIES[0], "10.0.0.78", "fd00::72", "n3")))
+    with pytest.raises(InvalidInput) as refused:
+        compile_bundle(both)
+    (problem,) = (d for d in refused.value.diagnostics if d.code == "two-statuses")
+    assert {problem.position and problem.position.source.name, *(r.position.source.name for r in problem.related)} == {
+        str(again),
+        str(inputs.import_status[0]),
+    }
 
 
 def test_on_the_command_line(migration: Migration) -> None:
