@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from egress_compiler.allocate import Allocation, allocate
+from egress_compiler.allocate.judge import check_lock
 from egress_compiler.allocate.readiness import check_readiness
 from egress_compiler.allocate.seed import check_kept, seeded
+from egress_compiler.allocate.withdrawn import check_withdrawn
 from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
@@ -124,6 +126,8 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
         found.raise_if_failed()
         check_kept(imported, resolved, allocation, found)
         check_readiness(resolved, allocation, found)
+        check_withdrawn(lock, imported.policies, resolved, allocation, found)
+        check_lock(lock, resolved, allocation, found)
         found.raise_if_failed()
         return resolved, allocation
 

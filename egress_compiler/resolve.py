@@ -34,6 +34,11 @@ class ResolvedGateway:
     gateway: Gateway
     nodes: tuple[Node, ...]
 
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that its nodes can carry; all where it has none, as it carries nothing anyway."""
+        return tuple(f for f in FAMILIES if not self.nodes or any(node.address(f) is not None for node in self.nodes))
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPolicy:

@@ -20,7 +20,7 @@ POLICY_LABEL = "spidernet.io/policy-name"
 COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL")
 READY, NOT_READY = "Ready", "NotReady"
 """What a gateway node's condition says."""
-WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS")
+WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS", "PINNED")
 GATEWAY_COLUMNS = (
     "NAME",
     "IPV4DEFAULTEIP",
@@ -54,16 +54,26 @@ def policy_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, s
     return sorted(rows)
 
 
-def wide_rows(resolved: Resolved, allocation: Allocation) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """More of each policy, by namespace and name: who takes over, the priority, how many pods it selects."""
-    rows: dict[tuple[str, str], tuple[str, str, str]] = {}
+def wide_rows(resolved: Resolved, allocation: Allocation) -> dict[tuple[str, str], tuple[str, str, str, str]]:
+    """More of each policy, by namespace and name: who takes over, the priority, how many pods it selects, its pin."""
+    rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
     for policy in resolved.policies:
         placement = allocation.placements[policy.policy.ref]
         backups = allocation.slots[placement.slot].order[1:] if placement.slot is not None else ()
         pods = "<subnets>" if policy.subnets[4] or policy.subnets[6] else str(len(policy.pods))
         ref = policy.policy.ref
-        rows[ref.namespace, ref.name] = (",".join(backups), str(policy.policy.priority), pods)
+        rows[ref.namespace, ref.name] = (",".join(backups), str(policy.policy.priority), pods, _pin(ref, allocation))
     return rows
+
+
+def _pin(ref: Ref, allocation: Allocation) -> str:
+    """The node that the policy's EIP is pinned to; in brackets where the pin waits for it, '' where there is none."""
+    given = allocation.lock.policies[str(ref)]
+    entry = allocation.lock.eips.get(f"{given.gateway}/{given.ipv4 or given.ipv6}")
+    if entry is None or not entry.pinned:
+        return ""
+    placement = allocation.placements[ref]
+    return entry.node if entry.node == _node(placement, allocation) else f"({entry.node})"
 
 
 def gateway_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, ...]]:
@@ -191,7 +201,10 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
     digest = hashlib.sha256(f"{ref} {part}".encode()).hexdigest()[:5]
     metadata: Any = policy.policy.document.data
     uid = metadata["metadata"].get("uid") if isinstance(metadata, dict) else None
-    made = _object(kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p) for p in pods])
+    families = resolved.gateways[policy.gateway.name].families
+    made = _object(
+        kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p, families) for p in pods]
+    )
     made["metadata"]["labels"] = {POLICY_LABEL: ref.name[:63]}
     if uid and isinstance(uid, str):
         # An API server takes no owner without the uid, which only the cluster's own export of the policy has.
@@ -200,9 +213,11 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
     return made
 
 
-def _endpoint(resolved: Resolved, position: int) -> dict[str, Any]:
+def _endpoint(resolved: Resolved, position: int, families: Sequence[Family]) -> dict[str, Any]:
+    """The pod with its addresses of the families that its gateway can carry."""
     pod = resolved.cluster.pods[position]
     texts: dict[Family, list[str]] = {4: [], 6: []}
     for family, value in pod.addresses:
-        texts[family].append(format_address(family, value))
+        if family in families:
+            texts[family].append(format_address(family, value))
     return {"ns": pod.namespace, "pod": pod.name, "node": pod.node, "ipv4": texts[4], "ipv6": texts[6]}

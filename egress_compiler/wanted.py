@@ -138,6 +138,9 @@ def _wanted_eip(policy: Policy, gateway: Gateway, found: Collector) -> Mapping[F
 
 
 def _complete_pair(policy: Policy, gateway: Gateway, eip: dict[Family, int | None], found: Collector) -> None:
+    """The partner of the one address that is named; of two an error where they are no pair, nor the default EIPs."""
+    if None not in eip.values() and eip == gateway.default_eip:
+        return
     both: tuple[tuple[Family, Family], ...] = ((4, 6), (6, 4))
     for family, other in both:
         value = eip[family]

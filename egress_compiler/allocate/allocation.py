@@ -10,14 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from egress_compiler.allocate.eips import EipPair, choose_eips, default_pair
+from egress_compiler.allocate.eips import NO_EIP, EipPair, choose_eips, default_pair, pair_named
+from egress_compiler.allocate.groups import eip_groups
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give
 from egress_compiler.allocate.placement import Unit, even_out, place_units
 from egress_compiler.diagnostics import Collector
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock, SlotLock
-from egress_compiler.model.policy import Ref
+from egress_compiler.model.policy import Gateway, Ref
 from egress_compiler.model.settings import Settings
-from egress_compiler.net import FAMILIES, Family, format_address
+from egress_compiler.net import Family
 from egress_compiler.numbering import MAX_NODE_INDEX, MAX_SLOT, MAX_VRID
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 from egress_compiler.source import Position
@@ -37,7 +38,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What a policy leaves with.  ``slot`` is None where its gateway has no node: blocked."""
+    """What a policy leaves with.  ``slot`` is None where its gateway has no node: blocked.
+
+    ``eip`` has no address of a family that no node of the gateway has: it is not promised, though the lock keeps it.
+    """
 
     eip: EipPair
     use_node_ip: bool
@@ -46,15 +50,16 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """``node_index`` gives tunnel address and MAC of every node; ``slots`` is keyed by slot number."""
+    """``node_index`` gives tunnel address and MAC of every node; ``slots`` is keyed by slot number.
+
+    ``groups`` has of each EIP that is in use, as the lock names it, all those that share its node, itself among them.
+    """
 
     node_index: Mapping[str, int]
     slots: Mapping[int, Slot]
     placements: Mapping[Ref, Placement]
+    groups: Mapping[str, tuple[str, ...]]
     lock: Lock
-
-
-NO_EIP = EipPair(None, None)
 
 
 def allocate(
@@ -71,7 +76,9 @@ def allocate(
     pairs = {key for share in shares for key in share.slot_keys()}
     numbers = _numbers(resolved, pairs, lock, settings, found)
     slots = {number.slot: _slot(key, number, resolved, settings) for key, number in numbers.slots.items()}
-    placements = {ref: _placement(share, ref, numbers) for share in shares for ref in share.eips}
+    families = {share.gateway: resolved.gateways[share.gateway].families for share in shares}
+    placements = {ref: _placement(s, ref, numbers, families[s.gateway]) for s in shares for ref in s.eips}
+    groups = {key: keys for share in shares for keys in share.groups.values() for key in keys}
     new_lock = Lock(
         nodes=numbers.nodes,
         slots=numbers.slots,
@@ -80,22 +87,25 @@ def allocate(
         policies={str(ref): entry for share in shares for ref, entry in share.policy_locks().items()},
         underlay=resolved.cluster.underlay,
     )
-    return Allocation(numbers.nodes, dict(sorted(slots.items())), placements, new_lock)
+    return Allocation(numbers.nodes, dict(sorted(slots.items())), placements, groups, new_lock)
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
     """One gateway's part: the EIP of each policy (NO_EIP with useNodeIP) and the node of each unit.
 
-    ``kept`` are the policies that take the default EIP and have another, which they were imported with.
+    ``groups`` are the units that have EIPs, with the names of these in the lock.  ``kept`` are the policies that take
+    the default EIP and have another, which they were imported with.
     """
 
     gateway: str
     default: GatewayLock | None
     eips: Mapping[Ref, EipPair]
     units: Mapping[Ref, str]
+    groups: Mapping[str, tuple[str, ...]]
     nodes: Mapping[str, str]
     kept: frozenset[Ref]
+    waiting: Mapping[str, EipLock]
 
     def slot_key(self, ref: Ref) -> str | None:
         node = self.nodes.get(self.units[ref])
@@ -105,21 +115,22 @@ class _Share:
         return {f"{self.gateway}/{node}" for node in self.nodes.values()}
 
     def eip_locks(self, before: Lock) -> dict[str, EipLock]:
-        locks: dict[str, EipLock] = {}
-        for ref, pair in self.eips.items():
-            key = self.units[ref]
-            if pair != NO_EIP and key in self.nodes:
-                kept = before.eips.get(key)
-                pinned = kept is not None and kept.pinned and kept.node == self.nodes[key]
-                locks[key] = EipLock(self.nodes[key], pinned)
+        """Of the EIPs in use; and the pins of those that nobody uses, or that no node can have."""
+        locks = dict(self.waiting)
+        for unit, keys in self.groups.items():
+            for key in keys if unit in self.nodes else ():
+                node, kept = self.nodes[unit], before.eips.get(key)
+                if kept is None or not kept.pinned:
+                    locks[key] = EipLock(node)
+                else:
+                    locks[key] = EipLock(kept.node, pinned=True, meanwhile=node if node != kept.node else "")
         return locks
 
     def policy_locks(self) -> dict[Ref, PolicyLock]:
         locks: dict[Ref, PolicyLock] = {}
         for ref, pair in self.eips.items():
-            texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
             node = self.nodes.get(self.units[ref], "") if pair == NO_EIP else ""
-            locks[ref] = PolicyLock(self.gateway, texts[0], texts[1], node, ref in self.kept)
+            locks[ref] = PolicyLock(self.gateway, *pair.texts, node, ref in self.kept)
         return locks
 
 
@@ -129,25 +140,68 @@ def _share(
     gateway = resolved.gateway
     with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
     eips: dict[Ref, EipPair] = {policy.policy.ref: NO_EIP for policy in policies}
-    default, kept = None, frozenset[Ref]()
+    pair, default, kept = NO_EIP, None, frozenset[Ref]()
     if gateway.families:
         pair = default_pair(gateway, lock.gateways.get(gateway.name))
         eips |= choose_eips(gateway, with_eip, pair, lock)
-        texts = [format_address(f, v) if (v := pair.of(f)) is not None else "" for f in FAMILIES]
-        default = GatewayLock(*texts)
+        default = GatewayLock(*pair.texts)
         kept = frozenset(p.policy.ref for p in with_eip if p.takes_default and eips[p.policy.ref] != pair)
-    units = {ref: f"{gateway.name}/{pair.text}" if pair != NO_EIP else str(ref) for ref, pair in eips.items()}
-    before = {key: entry.node for key, entry in lock.eips.items()}
-    before |= {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway.name}
-    eip_units = {units[ref] for ref, pair in eips.items() if pair != NO_EIP}
-    weighed = [Unit(key, weight, key in eip_units) for key, weight in sorted(Counter(units.values()).items())]
+    units, groups = _units(gateway, eips, pair)
+    weighed = [Unit(key, weight, key in groups) for key, weight in sorted(Counter(units.values()).items())]
     names = [node.name for node in resolved.nodes]
+    users = Counter(f"{gateway.name}/{pair.text}" for pair in eips.values() if pair != NO_EIP)
+    before, fixed = _nodes_before(gateway.name, groups, users, names, lock)
     unready = [node.name for node in resolved.nodes if not node.ready]
     nodes = place_units(weighed, names, before, total, unready) if names else {}
     if rebalance and nodes:
-        pinned = frozenset(key for key, kept in lock.eips.items() if kept.pinned and nodes.get(key) == kept.node)
-        nodes = even_out(weighed, names, nodes, pinned, unready)
-    return _Share(gateway.name, default, eips, units, nodes, kept)
+        nodes = even_out(weighed, names, nodes, fixed, unready)
+    in_use = {key for keys in groups.values() for key in keys} if names else set()
+    waiting = {key: entry for key, entry in _pins(gateway, lock).items() if key not in in_use}
+    return _Share(gateway.name, default, eips, units, groups, nodes, kept, waiting)
+
+
+def _units(
+    gateway: Gateway, eips: Mapping[Ref, EipPair], default: EipPair
+) -> tuple[dict[Ref, str], dict[str, tuple[str, ...]]]:
+    """What moves as one: by policy, named by the first of its EIPs; and of each the names of all its EIPs."""
+    groups = eip_groups(gateway, (pair for pair in eips.values() if pair != NO_EIP), default)
+    names = {pair: f"{gateway.name}/{group[0].text}" for pair, group in groups.items()}
+    units = {ref: names[pair] if pair != NO_EIP else str(ref) for ref, pair in eips.items()}
+    return units, {
+        names[group[0]]: tuple(sorted({f"{gateway.name}/{pair.text}" for pair in group})) for group in groups.values()
+    }
+
+
+def _nodes_before(
+    gateway: str, groups: Mapping[str, tuple[str, ...]], users: Mapping[str, int], nodes: Collection[str], lock: Lock
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Of each unit the node that it was on and that is still there; and the units that are pinned to it.
+
+    EIPs that come together were perhaps on different nodes: the one with the most ``users`` stays where it is.
+    """
+    before = {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway and e.node in nodes}
+    fixed: set[str] = set()
+    for unit, keys in groups.items():
+        by_users = sorted(keys, key=lambda key: (-users[key], key))
+        entries = [lock.eips[key] for key in by_users if key in lock.eips]
+        pins = [entry.node for entry in entries if entry.pinned and entry.node in nodes]
+        others = [name for entry in entries for name in (entry.meanwhile, entry.node) if name in nodes]
+        if pins:
+            fixed.add(unit)
+        if pins or others:
+            before[unit] = (pins or others)[0]
+    return before, frozenset(fixed)
+
+
+def _pins(gateway: Gateway, lock: Lock) -> dict[str, EipLock]:
+    """The pins of the EIPs that the pool has, whether anybody uses them or not."""
+    pins: dict[str, EipLock] = {}
+    for key, entry in lock.eips.items():
+        name, _, text = key.partition("/")
+        pair = pair_named(gateway, text) if entry.pinned and name == gateway.name else None
+        if pair is not None and pair.text == text:
+            pins[key] = EipLock(entry.node, pinned=True)
+    return pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +276,7 @@ def _slot(key: str, numbers: SlotLock, resolved: Resolved, settings: Settings) -
     return Slot(numbers.slot, gateway, node, numbers.vrid, vips, (node, *others[turn:], *others[:turn]))
 
 
-def _placement(share: _Share, ref: Ref, numbers: _Numbers) -> Placement:
+def _placement(share: _Share, ref: Ref, numbers: _Numbers, families: Sequence[Family]) -> Placement:
     pair, key = share.eips[ref], share.slot_key(ref)
     slot = numbers.slots.get(key) if key is not None else None
-    return Placement(pair, pair == NO_EIP, slot.slot if slot is not None else None)
+    return Placement(pair.within(families), pair == NO_EIP, slot.slot if slot is not None else None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
 from typing import NamedTuple
 
-from egress_compiler.model.lock import GatewayLock, Lock
+from egress_compiler.model.lock import GatewayLock, Lock, PolicyLock
 from egress_compiler.model.policy import Gateway, Ref
 from egress_compiler.net import (
     FAMILIES,
@@ -24,7 +24,11 @@ from egress_compiler.resolve import ResolvedPolicy
 
 
 class EipPair(NamedTuple):
-    """One EIP, with its partner in dual stack; None where the gateway's pool has no such family."""
+    """What a policy leaves with; None where the gateway's pool has no such family.
+
+    What is given out are partners, the n-th of both pools.  What people wrote as defaults, what was imported and what
+    the lock file has may be any two addresses.
+    """
 
     ipv4: int | None
     ipv6: int | None
@@ -34,10 +38,27 @@ class EipPair(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The spelling that names the pair in the lock file: the IPv4 address where there is one."""
+        """The spelling that names it in the lock file: the IPv4 address where there is one."""
         if self.ipv4 is not None:
             return format_address(4, self.ipv4)
         return format_address(6, self.ipv6 or 0)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Both addresses, '' for none."""
+        four, six = (format_address(f, value) if (value := self.of(f)) is not None else "" for f in FAMILIES)
+        return four, six
+
+    @property
+    def addresses(self) -> tuple[tuple[Family, int], ...]:
+        return tuple((family, value) for family in FAMILIES if (value := self.of(family)) is not None)
+
+    def within(self, families: Sequence[Family]) -> EipPair:
+        """The same without the families that are not named."""
+        return EipPair(self.ipv4 if 4 in families else None, self.ipv6 if 6 in families else None)
+
+
+NO_EIP = EipPair(None, None)
 
 
 def pair_at(gateway: Gateway, index: int) -> EipPair:
@@ -57,28 +78,46 @@ def pair_of(gateway: Gateway, family: Family, value: int) -> EipPair | None:
     return pair_at(gateway, rank(gateway.pool[family], value))
 
 
+def pair_said(gateway: Gateway, four: str, six: str) -> EipPair | None:
+    """The pair of two spellings: both as they are while the pool has them, else the one that it has and its partner.
+
+    None where the pool has neither.
+    """
+    held: dict[Family, int] = {}
+    for family, text in zip(FAMILIES, (four, six), strict=True):
+        try:
+            address = parse_address(text)
+        except AddressError:
+            continue
+        if address.family == family and contains(gateway.pool[family], address.value):
+            held[family] = address.value
+    if len(held) == len(gateway.families):
+        return EipPair(held.get(4), held.get(6)) if held else None
+    return next((pair_of(gateway, family, value) for family, value in held.items()), None)
+
+
+def pair_named(gateway: Gateway, text: str) -> EipPair | None:
+    """The pair that has the address ``text``; None where the pool does not hold it."""
+    return pair_said(gateway, "", text) if ":" in text else pair_said(gateway, text, "")
+
+
 def default_pair(gateway: Gateway, before: GatewayLock | None) -> EipPair:
-    """The default EIP: what the user set, else what it was before, else the pool's first."""
-    for family in FAMILIES:
-        value = gateway.default_eip[family]
-        if value is not None:
-            found = pair_of(gateway, family, value)
-            if found is not None:
-                return found
-    if before is not None:
-        for text in (before.ipv4, before.ipv6):
-            kept = _parsed(gateway, text)
-            if kept is not None:
-                return kept
-    return pair_at(gateway, 0)
+    """The default EIP: what the user set, else what it was before, else the pool's first.
+
+    Of one address that is set the other is what it was before with it, else the partner.
+    """
+    given = EipPair(gateway.default_eip[4], gateway.default_eip[6])
+    kept = pair_said(gateway, before.ipv4, before.ipv6) if before is not None else None
+    if kept is not None and _agrees(kept, given):
+        return kept
+    if len(given.addresses) == len(gateway.families):
+        return given
+    return next((pair for a in given.addresses if (pair := pair_of(gateway, *a)) is not None), pair_at(gateway, 0))
 
 
-def _parsed(gateway: Gateway, text: str) -> EipPair | None:
-    try:
-        family, value = parse_address(text)
-    except AddressError:
-        return None
-    return pair_of(gateway, family, value)
+def _agrees(pair: EipPair, wanted: EipPair) -> bool:
+    """Whether ``pair`` has all that is wanted."""
+    return all(pair.of(family) == value for family, value in wanted.addresses)
 
 
 def choose_eips(
@@ -88,41 +127,53 @@ def choose_eips(
     chosen: dict[Ref, EipPair] = {}
     waiting: list[ResolvedPolicy] = []
     for resolved in policies:
-        fixed = _fixed(resolved) or _kept(gateway, resolved, lock)
+        before = lock.policies.get(str(resolved.policy.ref))
+        if before is not None and before.gateway != gateway.name:
+            before = None
+        fixed = _fixed(gateway, resolved, before) or _kept(gateway, resolved, before)
         if fixed is None and resolved.policy.allocator == "default":
             fixed = default
         if fixed is not None:
             chosen[resolved.policy.ref] = fixed
         else:
             waiting.append(resolved)
-    users = Counter(chosen.values())
-    free = _FreeEips(gateway, users)
+    free = _FreeEips(gateway, chosen.values())
     for resolved in sorted(waiting, key=lambda r: r.policy.ref):
         pair = free.take()
         chosen[resolved.policy.ref] = pair
     return chosen
 
 
-def _fixed(resolved: ResolvedPolicy) -> EipPair | None:
-    named = EipPair(resolved.eip[4], resolved.eip[6])
-    return named if named != EipPair(None, None) else None
+def _fixed(gateway: Gateway, resolved: ResolvedPolicy, before: PolicyLock | None) -> EipPair | None:
+    """What the policy names; where that is one address, with the other that it had, else with the partner."""
+    named = EipPair(resolved.policy.eip[4], resolved.policy.eip[6])
+    if named == NO_EIP:
+        return None
+    kept = pair_said(gateway, before.ipv4, before.ipv6) if before is not None else None
+    if kept is not None and _agrees(kept, named):
+        return kept
+    return EipPair(resolved.eip[4], resolved.eip[6])
 
 
-def _kept(gateway: Gateway, resolved: ResolvedPolicy, lock: Lock) -> EipPair | None:
-    before = lock.policies.get(str(resolved.policy.ref))
-    if before is None or before.gateway != gateway.name:
+def _kept(gateway: Gateway, resolved: ResolvedPolicy, before: PolicyLock | None) -> EipPair | None:
+    if before is None or (resolved.policy.allocator == "default" and not before.kept):
         return None
-    if resolved.policy.allocator == "default" and not before.kept:
-        return None
-    return _parsed(gateway, before.ipv4) or _parsed(gateway, before.ipv6)
+    return pair_said(gateway, before.ipv4, before.ipv6)
 
 
 class _FreeEips:
-    """Hands out unused EIPs in pool order, and once there are none the ones with the fewest policies."""
+    """Hands out unused EIPs in pool order, and once there are none the ones with the fewest policies.
 
-    def __init__(self, gateway: Gateway, users: Counter[EipPair]) -> None:
+    An EIP is used where a policy leaves with either of its addresses.
+    """
+
+    def __init__(self, gateway: Gateway, chosen: Iterable[EipPair]) -> None:
         self._gateway = gateway
-        self._users = users
+        self._users: Counter[EipPair] = Counter()
+        for pair, count in Counter(chosen).items():
+            for touched in {pair_of(gateway, *address) for address in pair.addresses}:
+                if touched is not None:
+                    self._users[touched] += count
         self._next = 0
         self._size = pool_size(gateway)
         self._fewest: list[tuple[int, int]] = []

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from egress_compiler.allocate.allocation import Allocation
-from egress_compiler.allocate.eips import EipPair, pair_of
+from egress_compiler.allocate.eips import EipPair, pair_said
 from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock
-from egress_compiler.model.policy import Gateway
-from egress_compiler.net import FAMILIES, AddressError, format_address, parse_address
 from egress_compiler.resolve import Resolved, ResolvedPolicy
 
 
@@ -26,9 +24,9 @@ def seeded(lock: Lock, imported: Lock, resolved: Resolved) -> Lock:
         entry = _entry(imported, policy)
         if entry is None:
             continue
-        gateway, pair = policy.gateway, _pair(policy.gateway, entry)
+        gateway, pair = policy.gateway, pair_said(policy.gateway, entry.ipv4, entry.ipv6)
         if pair is not None:
-            policies[str(policy.policy.ref)] = PolicyLock(gateway.name, *_texts(pair), kept=True)
+            policies[str(policy.policy.ref)] = PolicyLock(gateway.name, *pair.texts, kept=True)
             nodes.setdefault(f"{gateway.name}/{pair.text}", entry.node)
         elif policy.policy.use_node_ip and entry.node:
             policies[str(policy.policy.ref)] = PolicyLock(gateway.name, node=entry.node)
@@ -46,8 +44,8 @@ def check_kept(imported: Lock, resolved: Resolved, allocation: Allocation, found
         entry = imported.policies.get(str(ref))
         if entry is None:
             continue
-        placement = allocation.placements[ref]
-        now = set(filter(None, _texts(placement.eip)))
+        placement, given = allocation.placements[ref], allocation.lock.policies[str(ref)]
+        now = set(filter(None, (given.ipv4, given.ipv6)))
         before = {text for text in (entry.ipv4, entry.ipv6) if text}
         if not before <= now:
             _report(policy, " and ".join(sorted(before)), " and ".join(sorted(now)) or "its gateway node's", found)
@@ -93,24 +91,6 @@ def _entry(imported: Lock, policy: ResolvedPolicy) -> PolicyLock | None:
     return entry if entry is not None and entry.gateway in ("", policy.gateway.name) else None
 
 
-def _pair(gateway: Gateway, entry: PolicyLock) -> EipPair | None:
-    """The EIP that ``entry`` names, where the pool still has it."""
-    for text in filter(None, (entry.ipv4, entry.ipv6)):
-        try:
-            family, value = parse_address(text)
-        except AddressError:
-            continue
-        pair = pair_of(gateway, family, value)
-        if pair is not None:
-            return pair
-    return None
-
-
-def _texts(pair: EipPair) -> tuple[str, str]:
-    four, six = (format_address(f, value) if (value := pair.of(f)) is not None else "" for f in FAMILIES)
-    return four, six
-
-
 def _defaults(imported: Lock, resolved: Resolved) -> dict[str, GatewayLock]:
     """The default EIP of each gateway: what it said, else what most of the policies that take the default have."""
     defaults = {name: entry for name, entry in imported.gateways.items() if entry.ipv4 or entry.ipv6}
@@ -118,7 +98,7 @@ def _defaults(imported: Lock, resolved: Resolved) -> dict[str, GatewayLock]:
         taking = (policy for policy in resolved.policies if policy.gateway.name == name and policy.takes_default)
         most = _most_common(imported, taking)
         if most is not None:
-            defaults[name] = GatewayLock(*_texts(most))
+            defaults[name] = GatewayLock(*most.texts)
     return defaults
 
 
@@ -126,6 +106,7 @@ def _most_common(imported: Lock, policies: Iterable[ResolvedPolicy]) -> EipPair 
     pairs = Counter(
         pair
         for policy in policies
-        if (entry := _entry(imported, policy)) is not None and (pair := _pair(policy.gateway, entry)) is not None
+        if (entry := _entry(imported, policy)) is not None
+        and (pair := pair_said(policy.gateway, entry.ipv4, entry.ipv6)) is not None
     )
-    return min(pairs, key=lambda pair: (-pairs[pair], pair.text)) if pairs else None
+    return min(pairs, key=lambda pair: (-pairs[pair], pair.texts)) if pairs else None

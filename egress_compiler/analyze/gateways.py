@@ -12,6 +12,7 @@ def check_gateways(resolved: Resolved, found: Collector) -> None:
     check_pool_sizes(resolved, found)
     for name, policies in _by_gateway(resolved).items():
         for family in FAMILIES:
+            _check_promised(resolved.gateways[name], family, policies, found)
             if family in resolved.families:
                 _check_family(resolved.gateways[name], family, policies, resolved, found)
 
@@ -45,6 +46,22 @@ def _check_pool_size(resolved: ResolvedGateway, policies: list[ResolvedPolicy], 
             f"{counted(len(in_turn), 'policy', 'policies')} with allocatorPolicy rr: some share an EIP",
             gateway.document.key_at("spec", "ippools"),
             hint=f"add {counted(needed - total, 'address', 'addresses')} to ippools, or accept the warning",
+        )
+
+
+def _check_promised(
+    resolved: ResolvedGateway, family: Family, policies: list[ResolvedPolicy], found: Collector
+) -> None:
+    """EIPs of a family that no node of the gateway has are nowhere: nobody is promised one."""
+    gateway = resolved.gateway
+    with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
+    if gateway.pool[family] and family not in resolved.families and with_eip:
+        found.warning(
+            "family-blocked",
+            f"no node of EgressGateway {gateway.name} has an IPv{family} address: the IPv{family} EIPs are not used, "
+            f"and IPv{family} traffic of its policies is blocked",
+            gateway.document.key_at("spec", "ippools", f"ipv{family}"),
+            hint=f"select nodes with IPv{family} addresses, or leave ippools.ipv{family} empty",
         )
 
 

@@ -44,15 +44,26 @@ def status_command(
         objects = status_list(compilation.resolved, compilation.allocation, compilation.plans, kinds, namespace)
         deliver(output, compilation.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
         return outcome(compilation)
-    columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace, shape == "wide")
+    columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace)
     keys = [column.lower() for column in columns]
+    shown = len(columns) if gateways or shape == "wide" else len(columns) - len(WIDE_COLUMNS)
     deliver(
         output,
         compilation.diagnostics,
-        lambda: click.echo(table(columns, rows) if rows else f"No resources found{_in(namespace)}.", err=not rows),
-        lambda: [dict(zip(keys, row, strict=True)) for row in rows],
+        lambda: click.echo(
+            table(columns[:shown], [row[:shown] for row in rows]) if rows else f"No resources found{_in(namespace)}.",
+            err=not rows,
+        ),
+        lambda: [dict(zip(keys[:shown], row[:shown], strict=True)) | _pin(gateways, row[-1]) for row in rows],
     )
     return outcome(compilation)
+
+
+def _pin(gateways: bool, text: str) -> dict[str, Any]:
+    """Of a policy's row in JSON: the node that its EIP is pinned to, and whether the pin waits for it."""
+    if gateways or not text:
+        return {}
+    return {"pinned": text.strip("()"), "pinWaits": text.startswith("(")}
 
 
 def _echo_objects(objects: dict[str, Any], shape: str) -> None:
@@ -60,18 +71,13 @@ def _echo_objects(objects: dict[str, Any], shape: str) -> None:
     click.echo(json.dumps(objects, indent=4, sort_keys=True) if as_json else yaml_documents([objects])[4:].rstrip())
 
 
-def _policies(
-    compilation: Compilation, namespace: str | None, wide: bool
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """With a namespace, its policies without the column that would say the same in each row."""
-    rows: list[tuple[str, ...]] = [*policy_rows(compilation.resolved, compilation.allocation)]
-    columns: tuple[str, ...] = COLUMNS
-    if wide:
-        more = wide_rows(compilation.resolved, compilation.allocation)
-        rows = [(*row, *more[row[0], row[1]]) for row in rows]
-        columns = (*COLUMNS, *WIDE_COLUMNS)
+def _policies(compilation: Compilation, namespace: str | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """With all columns; with a namespace, its policies without the column that would say the same in each row."""
+    more = wide_rows(compilation.resolved, compilation.allocation)
+    rows = [(*row, *more[row[0], row[1]]) for row in policy_rows(compilation.resolved, compilation.allocation)]
+    columns = (*COLUMNS, *WIDE_COLUMNS)
     if namespace is None:
-        return columns, rows
+        return columns, [*rows]
     return columns[1:], [row[1:] for row in rows if row[0] == namespace]
 
 

@@ -121,9 +121,14 @@ eip-impossible (error): An address that nothing can leave with
 pool-pairing (error): Dual-stack pools of different sizes
     The n-th IPv4 address pairs with the n-th IPv6 address, so both have the same number.
 not-a-pair (error): Two addresses that do not belong together
-    In dual stack an EIP is a pair: the n-th of one pool and the n-th of the other.
+    In dual stack an EIP is a pair: the n-th of one pool and the n-th of the other. The default EIPs may be any two.
 not-in-pool (error): An EIP that the gateway does not have
     Default EIPs and the addresses of policies lie in the pool of the gateway.
+eip-withdrawn (error): An EIP in use that leaves its pool
+    A policy would silently leave with another address. The annotation egressgateway.spidernet.io/released-eips of the
+    gateway gives the address up; its policies then get another.
+released-in-pool (warning): An address that is given up and still in the pool
+    It counts as part of the pool.
 empty-pool (error): A policy that needs an EIP of a gateway without any
     Such a gateway is for policies with useNodeIP.
 pool-overlap (error): An address in the pools of two gateways
@@ -235,6 +240,10 @@ inventory (error): An inventory that cannot be used
     Ansible cannot read it, it has no host, or a variable has an impossible value.
 empty-lock (error): A lock file with nothing in it
     Allocating afresh could change every EIP; deleting the file says that this is meant.
+lock-entry (warning): An entry of the lock file that cannot be used
+    It was edited, or comes out of a merge. What it says is given anew: an EIP, a number, a node.
+pin-waits (warning): An EIP away from the node that it is pinned to
+    That is no gateway node at the moment. The pin waits in the lock file, and holds again when the node is back.
 
 # Migration
 no-status (error): An export without any status

@@ -31,7 +31,7 @@ def explain_address(compilation: Compilation, address: Address) -> EipExplanatio
 
 def _eip(compilation: Compilation, plans: dict[str, NodePlan], name: str, address: Address) -> EipExplanation:
     gateway, text = compilation.resolved.gateways[name], format_address(*address)
-    partner, place = _partner(gateway, address)
+    partner, place = _partner(compilation, gateway, address)
     instances = [(v.priority, plan.node, v) for plan in plans.values() for v in plan.vrrp if _has(v, text)]
     instances.sort(key=lambda entry: (-entry[0], entry[1]))
     nodes = tuple(Gateway(node, priority, text) for priority, node, _ in instances)
@@ -53,13 +53,17 @@ def _has(instance: VrrpInstance, address: str) -> bool:
     return any(eip.address == address for eip in instance.eips)
 
 
-def _partner(gateway: ResolvedGateway, address: Address) -> tuple[str, str]:
-    """The pair's other address, and which of the pool the pair is."""
+def _partner(compilation: Compilation, gateway: ResolvedGateway, address: Address) -> tuple[str, str]:
+    """The addresses that are used with it, or the pair's other one; and which of the pool it is."""
     pool = gateway.gateway.pool
     index = rank(pool[address.family], address.value)
     other: Family = 6 if address.family == 4 else 4
-    partner = format_address(other, nth(pool[other], index)) if pool[other] else ""
-    return partner, f"number {index + 1} of the pool"
+    given = (e for e in compilation.allocation.lock.policies.values() if e.gateway == gateway.gateway.name)
+    couples = [(e.ipv4, e.ipv6) if address.family == 4 else (e.ipv6, e.ipv4) for e in given]
+    used = sorted({partner for own, partner in couples if own == format_address(*address) and partner})
+    if not used and pool[other]:
+        used = [format_address(other, nth(pool[other], index))]
+    return ", ".join(used), f"number {index + 1} of the pool"
 
 
 def _policies(compilation: Compilation, gateway: str, address: Address) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ def load_lock(path: Path, found: Collector) -> Lock:
     if not documents and source is not None and found.errors == errors:
         hint = "take back what was there, or delete the file to allocate everything afresh: EIPs may move"
         found.error("empty-lock", "the lock file is empty", Position(source, 1, 1), hint=hint)
-    data: Any = check_shape(documents[0], "lock", found).data if documents else {}
+    document = check_shape(documents[0], "lock", found) if documents else None
+    data: Any = document.data if document is not None else {}
     if found.errors > errors:
         return Lock()
     return Lock(
@@ -50,6 +51,7 @@ def load_lock(path: Path, found: Collector) -> Lock:
         policies={key: PolicyLock(**entry) for key, entry in data.get("policies", {}).items()},
         underlay=6 if data.get("underlay") == "ipv6" else 4,
         good={key: documents[0].part(entry, "good", key) for key, entry in data.get("good", {}).items()},
+        document=document,
     )
 
 
@@ -62,7 +64,9 @@ def lock_text(lock: Lock) -> str:
             for key, entry in lock.gateways.items()
         },
         "slots": {key: {"slot": s.slot, "vrid": s.vrid, "vip": s.vip} for key, s in lock.slots.items()},
-        "eips": {key: _filled({"node": e.node, "pinned": e.pinned}) for key, e in lock.eips.items()},
+        "eips": {
+            key: _filled({"node": e.node, "pinned": e.pinned, "meanwhile": e.meanwhile}) for key, e in lock.eips.items()
+        },
         "policies": {
             key: _filled({"gateway": p.gateway, "ipv4": p.ipv4, "ipv6": p.ipv6, "node": p.node, "kept": p.kept})
             for key, p in lock.policies.items()

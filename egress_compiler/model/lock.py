@@ -22,10 +22,14 @@ class SlotLock:
 
 @dataclass(frozen=True, slots=True)
 class EipLock:
-    """The preferred node of an EIP; ``pinned`` by a move, so that no rebalancing takes it away."""
+    """The preferred node of an EIP; ``pinned`` by a move, so that no rebalancing takes it away.
+
+    A pin waits for its node: while that is no gateway node the EIP is on ``meanwhile``.
+    """
 
     node: str
     pinned: bool = False
+    meanwhile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ class GatewayLock:
 class Lock:
     """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``.
 
-    ``underlay`` is the family that the tunnels run over.  ``good`` has every object as it was when it was last without
-    errors; empty where quarantine was never asked for.
+    An EIP is named by its IPv4 address where it has one.  ``underlay`` is the family that the tunnels run over.
+    ``good`` has every object as it was when it was last without errors; empty where quarantine was never asked for.
+    ``document`` is the file's, where there was one.
     """
 
     nodes: Mapping[str, int] = field(default_factory=dict)
@@ -65,3 +70,4 @@ class Lock:
     policies: Mapping[str, PolicyLock] = field(default_factory=dict)
     underlay: Family = 4
     good: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)
+    document: Document | None = field(default=None, repr=False, compare=False)

@@ -12,6 +12,7 @@ from egress_compiler.net import Family, Intervals
 
 NAMESPACED_PRIORITY = 1000
 CLUSTER_PRIORITY = 32768
+RELEASED_KEY = "egressgateway.spidernet.io/released-eips"
 DEFAULT_GATEWAY_LABEL = "spidernet.io/egressgateway-default"
 
 
@@ -30,6 +31,8 @@ class Ref(NamedTuple):
 class Gateway:
     """An EgressGateway.  ``pool`` has the usable addresses by family; a default of None means the pool's first.
 
+    ``released`` are addresses that policies may lose: the user says so, and takes them out of the pool.
+
     With ``falls_back`` new connections leave with the address of the pod's node while no gateway node answers,
     else not at all.
     """
@@ -41,6 +44,7 @@ class Gateway:
     node_selector: LabelSelector
     cluster_default: bool
     falls_back: bool
+    released: Mapping[Family, Intervals]
     document: Document = field(repr=False, compare=False)
 
     @property

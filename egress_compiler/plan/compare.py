@@ -8,6 +8,7 @@ from pathlib import Path
 
 from egress_compiler.bundle import NODES
 from egress_compiler.commit import FileChange
+from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, format_interval
 from egress_compiler.pipeline import Compilation
@@ -46,7 +47,7 @@ def compare(
         policies=_policies(before.policies, compilation, sources),
         sources=tuple(sorted(sources, key=_order)),
         gone=gone,
-        eips=tuple(_eips(old, new)),
+        eips=tuple(_eips(old, new, compilation.allocation.lock)),
         inside={
             family: (
                 tuple(format_interval(family, i) for i in comparison.inside[family].joins),
@@ -122,13 +123,19 @@ def _shifts(sources: Iterable[Sources]) -> tuple[dict[str, int], dict[str, int]]
     return gained, lost
 
 
-def _eips(old: Side, new: Side) -> Iterable[EipChange]:
+def _eips(old: Side, new: Side, lock: Lock) -> Iterable[EipChange]:
+    waiting = {
+        text: lock.eips[key].node
+        for entry in lock.policies.values()
+        if (key := f"{entry.gateway}/{entry.ipv4 or entry.ipv6}") in lock.eips and lock.eips[key].meanwhile
+        for text in (entry.ipv4, entry.ipv6)
+    }
     for address in sorted(old.eips.keys() | new.eips.keys(), key=lambda text: (":" in text, len(text), text)):
         before, after = old.eips.get(address), new.eips.get(address)
         nodes = (before.preferred_node if before else "", after.preferred_node if after else "")
         if nodes[0] != nodes[1]:
             owner = after or before
-            yield EipChange(owner.gateway if owner else "", address, *nodes)
+            yield EipChange(owner.gateway if owner else "", address, *nodes, waiting.get(address, ""))
 
 
 def _notes(old: Mapping[str, NodeView], new: Mapping[str, NodeView]) -> Iterable[Note]:

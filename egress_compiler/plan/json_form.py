@@ -19,6 +19,7 @@ def as_json(plan: Plan) -> dict[str, object]:
         "gone": list(plan.gone),
         "eips": [
             {"gateway": eip.gateway, "eip": eip.address, "before": eip.before or None, "after": eip.after or None}
+            | ({"waitsFor": eip.waits_for} if eip.waits_for else {})
             for eip in plan.eips
         ],
         "inside": {f"ipv{f}": {"joins": list(j), "leaves": list(gone)} for f, (j, gone) in plan.inside.items()},

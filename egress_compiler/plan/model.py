@@ -133,12 +133,16 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class EipChange:
-    """An EIP that moves, comes into use (``before`` is '') or ceases to be used (``after`` is '')."""
+    """An EIP that moves, comes into use (``before`` is '') or ceases to be used (``after`` is '').
+
+    ``waits_for`` is the node that it is pinned to, where that is away.
+    """
 
     gateway: str
     address: str
     before: str
     after: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

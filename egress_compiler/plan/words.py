@@ -136,7 +136,8 @@ def eip(change: EipChange) -> tuple[str, str]:
         return "+", f"comes into use, on {change.after}"
     if not change.after:
         return "-", f"is no longer used, was on {change.before}"
-    return "~", f"{change.before} -> {change.after}"
+    pin = f"; it is pinned to {change.waits_for}, and waits for it" if change.waits_for else ""
+    return "~", f"{change.before} -> {change.after}{pin}"
 
 
 def file(change: FileLines) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from egress_compiler.diagnostics import Collector, Related, quoted
 from egress_compiler.document import Document, Path
 from egress_compiler.labels import LabelSelector
-from egress_compiler.model.policy import Gateway
+from egress_compiler.model.policy import RELEASED_KEY, Gateway
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -16,8 +16,8 @@ from egress_compiler.net import (
     Intervals,
     contains,
     format_address,
-    nth,
-    rank,
+    format_interval,
+    intersect,
     size,
     union,
 )
@@ -39,7 +39,7 @@ def gateway(document: Document, name: str, found: Collector) -> Gateway:
     if whole:
         for family in FAMILIES:
             default[family] = _default_eip(document, family, pools.get(f"ipv{family}DefaultEIP", ""), pool, found)
-        _check_pairing(document, pool, default, found)
+        _check_pairing(document, pool, found)
     return Gateway(
         name=name,
         description=description(data),
@@ -48,6 +48,7 @@ def gateway(document: Document, name: str, found: Collector) -> Gateway:
         node_selector=_node_selector(document, spec.get("nodeSelector", {}), found),
         cluster_default=spec.get("clusterDefault", False),
         falls_back=_falls_back(document, found),
+        released=_released(document, pool, found),
         document=document,
     )
 
@@ -63,6 +64,28 @@ def _falls_back(document: Document, found: Collector) -> bool:
             hint="write block, or nodeIP",
         )
     return bool(value == "nodeIP")
+
+
+def _released(document: Document, pool: Mapping[Family, Intervals], found: Collector) -> Mapping[Family, Intervals]:
+    """The addresses that the annotation gives up: policies that leave with them get others."""
+    data: Any = document.data
+    text = data.get("metadata", {}).get("annotations", {}).get(RELEASED_KEY, "")
+    path = ("metadata", "annotations", RELEASED_KEY)
+    gathered: dict[Family, list[Interval]] = {4: [], 6: []}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        span = values.span(document, path, item, found)
+        if span is None:
+            continue
+        gathered[span.family].append(span.interval)
+        still = intersect((span.interval,), pool[span.family])
+        if still:
+            found.warning(
+                "released-in-pool",
+                f"{format_interval(span.family, still[0])} is released, and still in the pool",
+                document.at(*path),
+                hint=f"take it out of ippools.ipv{span.family}, or out of the annotation",
+            )
+    return {family: union(gathered[family]) for family in FAMILIES}
 
 
 def _node_selector(document: Document, data: Mapping[str, Any], found: Collector) -> LabelSelector:
@@ -118,9 +141,7 @@ def _default_eip(
     return value
 
 
-def _check_pairing(
-    document: Document, pool: Mapping[Family, Intervals], default: Mapping[Family, int | None], found: Collector
-) -> None:
+def _check_pairing(document: Document, pool: Mapping[Family, Intervals], found: Collector) -> None:
     four, six = size(pool[4]), size(pool[6])
     if not four or not six:
         return
@@ -132,14 +153,6 @@ def _check_pairing(
             hint="give both the same number of addresses, or leave one empty; of an IPv4 CIDR the network and the "
             "broadcast address do not count",
             related=(Related("the IPv4 pool", document.key_at("spec", "ippools", "ipv4")),),
-        )
-    elif default[4] is not None and default[6] is not None and rank(pool[4], default[4]) != rank(pool[6], default[6]):
-        partner = format_address(6, nth(pool[6], rank(pool[4], default[4])))
-        found.error(
-            "not-a-pair",
-            "ipv4DefaultEIP and ipv6DefaultEIP are no pair",
-            document.at("spec", "ippools", "ipv6DefaultEIP"),
-            hint=f"the partner of {format_address(4, default[4])} is {partner}; one of the two is enough",
         )
 
 

@@ -211,19 +211,20 @@ class Oracle:
 
     def broken_rules(self, *, fresh: bool) -> list[str]:
         """The rules that the reported EIPs and nodes break.  ``fresh``: compiled without a lock file."""
-        broken = [problem for policy in self.policies for problem in self._broken_by(policy)]
+        broken = [problem for policy in self.policies for problem in self._broken_by(policy, fresh=fresh)]
         for name, gateway in self.gateways.items():
             users = [p for p in self.policies if self.gateway_of(p) is gateway and not _uses_node_ip(p)]
             homes: dict[str, set[str]] = {}
             for policy in users:
                 status = self.status[key_of(policy)]
-                homes.setdefault(str(status["eip"]), set()).add(status["node"])
+                for address in status["eip"].values():
+                    homes.setdefault(address, set()).add(status["node"])
             broken += [f"{name}: {eip} is on {sorted(nodes)}" for eip, nodes in homes.items() if len(nodes) > 1]
             if fresh and users:
                 broken += self._broken_round_robin(name, gateway, users)
         return broken
 
-    def _broken_by(self, policy: Json) -> list[str]:
+    def _broken_by(self, policy: Json, *, fresh: bool) -> list[str]:
         gateway, status, wanted = (
             self.gateway_of(policy),
             self.status[key_of(policy)],
@@ -237,44 +238,63 @@ class Oracle:
         if _uses_node_ip(policy):
             return [*broken, f"{key_of(policy)}: useNodeIP and yet {eip}"] if eip else broken
         pools = {version: pool_of(gateway, version) for version in (4, 6)}
+        carried = self._carried(gateway)
         for version in (4, 6):
-            if bool(pools[version]) != (version in eip) or (version in eip and eip[version] not in pools[version]):
+            promised = bool(pools[version]) and version in carried
+            if promised != (version in eip) or (version in eip and eip[version] not in pools[version]):
                 broken.append(f"{key_of(policy)}: {eip} does not fit the pool")
                 return broken
-            if wanted.get(f"ipv{version}") and ip_address(wanted[f"ipv{version}"]) != eip[version]:
+            if wanted.get(f"ipv{version}") and version in eip and ip_address(wanted[f"ipv{version}"]) != eip[version]:
                 broken.append(f"{key_of(policy)}: asked for {wanted} and got {eip}")
-        if len(eip) == 2 and pools[4].index(eip[4]) != pools[6].index(eip[6]):
-            broken.append(f"{key_of(policy)}: {eip} is no pair")
         explicit = wanted.get("ipv4") or wanted.get("ipv6")
-        if not explicit and wanted.get("allocatorPolicy", "default") == "default":
-            index = self._default_index(gateway, pools)
-            if any(pools[version].index(eip[version]) != index for version in eip):
-                broken.append(f"{key_of(policy)}: {eip} is not the default EIP")
+        if explicit or wanted.get("allocatorPolicy", "default") != "default":
+            pair = len(eip) < 2 or pools[4].index(eip[4]) == pools[6].index(eip[6])
+            if not pair and fresh:
+                broken.append(f"{key_of(policy)}: {eip} is no pair")
+            return broken
+        # What is not written may be what it was before.
+        default = self._default(gateway, pools) if fresh else self._written(gateway)
+        if any(default.get(version, eip[version]) != eip[version] for version in eip):
+            broken.append(f"{key_of(policy)}: {eip} is not the default EIP")
         return broken
 
+    def carried(self, policy: Json) -> set[int]:
+        return self._carried(self.gateway_of(policy))
+
+    def _carried(self, gateway: Json) -> set[int]:
+        """The families that some node of the gateway has; all of a gateway without nodes, which carries nothing."""
+        nodes = self.nodes_of(gateway)
+        return {address.version for node in nodes for address in node_addresses(node)} if nodes else {4, 6}
+
     @staticmethod
-    def _default_index(gateway: Json, pools: Mapping[int, list[IP]]) -> int:
+    def _written(gateway: Json) -> dict[int, IP]:
         given = gateway["spec"].get("ippools", {})
-        for version in (4, 6):
-            if given.get(f"ipv{version}DefaultEIP"):
-                return pools[version].index(ip_address(given[f"ipv{version}DefaultEIP"]))
-        return 0
+        texts = {version: given.get(f"ipv{version}DefaultEIP") for version in (4, 6)}
+        return {version: ip_address(text) for version, text in texts.items() if text}
+
+    def _default(self, gateway: Json, pools: Mapping[int, list[IP]]) -> dict[int, IP]:
+        """What is written; of one that is, its partner; else the first of both pools."""
+        given = self._written(gateway)
+        index = next((pools[version].index(value) for version, value in given.items()), 0)
+        return {version: given.get(version, pools[version][index]) for version in (4, 6) if pools[version]}
 
     def _broken_round_robin(self, name: str, gateway: Json, users: Sequence[Json]) -> list[str]:
-        version = 4 if pool_of(gateway, 4) else 6
-        pool = [str(address) for address in pool_of(gateway, version)]
-        used = Counter(dict.fromkeys(pool, 0))
-        by_rr = Counter(dict.fromkeys(pool, 0))
+        """An EIP is one of the pool's numbers; a policy uses those of both its addresses."""
+        pools = {version: [str(a) for a in pool_of(gateway, version)] for version in (4, 6)}
+        used = Counter(dict.fromkeys(range(max(map(len, pools.values()))), 0))
+        by_rr: Counter[int] = Counter()
         for policy in users:
-            address = self.status[key_of(policy)]["eip"].get(f"ipv{version}", "")
+            eip = self.status[key_of(policy)]["eip"]
+            numbers = {pools[version].index(eip[f"ipv{version}"]) for version in (4, 6) if f"ipv{version}" in eip}
             wanted = policy["spec"].get("egressIP", {})
-            rr = wanted.get("allocatorPolicy") == "rr" and not wanted.get("ipv4") and not wanted.get("ipv6")
-            (by_rr if rr else used)[address] += 1
-        fewest = min((used + by_rr)[address] for address in pool)
+            used.update(numbers)
+            if wanted.get("allocatorPolicy") == "rr" and not wanted.get("ipv4") and not wanted.get("ipv6"):
+                by_rr.update(numbers)
+        fewest = min(used.values())
         return [
-            f"{name}: rr gave {address} to {count} policies (with others: {used[address] + count}), some have {fewest}"
-            for address, count in by_rr.items()
-            if count and used[address] + count - 1 > fewest
+            f"{name}: rr gave number {number} to {count} policies (with others: {used[number]}), some have {fewest}"
+            for number, count in by_rr.items()
+            if used[number] - 1 > fewest and self._carried(gateway) >= {v for v in (4, 6) if pools[v]}
         ]
 
 

@@ -282,9 +282,8 @@ def pools(draw: st.DrawFn, number: int, families: Sequence[int]) -> Json:
         pool["ipv6"] = draw(st.permutations([f"fd00::{host:x}" for host in hosts]))
         if cut == 0 and draw(st.booleans()):
             pool["ipv6"] = [f"fd00::{hosts[0]:x}-fd00::{hosts[-1]:x}"]
-    with_default: bool = draw(st.booleans())
-    if chosen and with_default:
-        family = draw(st.sampled_from(chosen))
+    for family in draw(st.sampled_from([(), chosen[:1], chosen[-1:], chosen])):
+        # Two of them need not be a pair.
         pool[f"ipv{family}DefaultEIP"] = str(draw(st.sampled_from(pool_addresses(pool[f"ipv{family}"]))))
     return pool
 

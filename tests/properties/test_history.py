@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from egress_compiler.diagnostics import InvalidInput
 from egress_compiler.pipeline import Compilation
 from tests.properties.compiled import compiled, oracle_of, status_of
 from tests.properties.oracle import Key, key_of
@@ -42,6 +45,9 @@ class History(RuleBasedStateMachine):
         self.policies: dict[str, Json] = {}
         self.deleted: dict[str, Json] = {}
         self.pods: list[Json] = []
+        self.defaults: dict[str, Json] = {name: {} for name in GATEWAYS}
+        self.released: dict[str, set[int]] = {name: set() for name in GATEWAYS}
+        self.groups: Mapping[str, tuple[str, ...]] = {}
         self.lock: str | None = None
         self.before: dict[Key, tuple[Json, Json]] = {}
 
@@ -116,30 +122,49 @@ class History(RuleBasedStateMachine):
 
     @rule(gateway=st.sampled_from(GATEWAYS), index=st.integers(0, POOL - 1))
     def change_a_pool(self, gateway: str, index: int) -> None:
-        """By one address, where no policy names it."""
+        """By one pair, where nobody names it; what is in use leaves only where it is released."""
         changed = self.pools[gateway] ^ {index}
-        named = f"10.0.0.{_first(gateway) + index}"
-        if changed and not any(policy["spec"]["egressIP"].get("ipv4") == named for policy in self.policies.values()):
-            self.pools[gateway] = changed
-            self.compile()
+        texts = {f"10.0.0.{_first(gateway) + index}", f"fd00::{_first(gateway) + index:x}"}
+        named = {policy["spec"]["egressIP"].get("ipv4") for policy in self.policies.values()}
+        if not changed or texts & named or texts & set(self.defaults[gateway].values()):
+            return
+        self.pools[gateway] = changed
+        self.released[gateway].discard(index)
+        if index not in changed and any(texts & set(status["eip"].values()) for _, status in self.before.values()):
+            with pytest.raises(InvalidInput) as refused:
+                self.compile()
+            assert {d.code for d in refused.value.diagnostics if d.severity == "error"} == {"eip-withdrawn"}
+            self.released[gateway].add(index)
+        self.compile()
+
+    @rule(gateway=st.sampled_from(GATEWAYS), data=st.data())
+    def write_the_defaults(self, gateway: str, data: st.DataObject) -> None:
+        """Any two of the pool, one, or none."""
+        four, six = (data.draw(st.sampled_from([None, *sorted(self.pools[gateway])])) for _ in range(2))
+        self.defaults[gateway] = {} if four is None else {"ipv4DefaultEIP": f"10.0.0.{_first(gateway) + four}"}
+        self.defaults[gateway] |= {} if six is None else {"ipv6DefaultEIP": f"fd00::{_first(gateway) + six:x}"}
+        self.compile(moved=True, default_of=gateway)
 
     @rule(data=st.data())
     def pin_an_eip(self, data: st.DataObject) -> None:
+        """As ``move`` does it: with all that shares its node."""
         lock = json.loads(self.lock or "{}")
-        if lock.get("eips"):
-            key = data.draw(st.sampled_from(sorted(lock["eips"])))
-            members = [n["metadata"] for n in self.nodes.values() if key.partition("/")[0] in n["metadata"]["labels"]]
-            node = data.draw(st.sampled_from([member["name"] for member in members]))
-            lock["eips"][key] = {"node": node, "pinned": True}
+        members = {key: self._members(key.partition("/")[0]) for key in sorted(lock.get("eips", {}))}
+        possible = [key for key, names in members.items() if names]
+        if possible:
+            key = data.draw(st.sampled_from(possible))
+            node = data.draw(st.sampled_from(sorted(members[key])))
+            keys = self.groups.get(key, (key,))
+            lock["eips"] |= {one: {"node": node, "pinned": True} for one in keys}
             self.compile(json.dumps(lock), moved=True)
-            assert json.loads(self.lock or "")["eips"][key] == lock["eips"][key]
+            assert all(self._eips()[one] == {"node": node, "pinned": True} for one in keys)
 
     @rule()
     def rebalance(self) -> None:
-        pins = {key: entry for key, entry in self._eips().items() if entry.get("pinned")}
+        pins = {key: entry["node"] for key, entry in self._eips().items() if entry.get("pinned")}
         loads = self._loads()
         self.compile(self.lock, moved=True, rebalance=True)
-        assert {key: entry for key, entry in self._eips().items() if entry.get("pinned")} == pins
+        assert {key: entry["node"] for key, entry in self._eips().items() if entry.get("pinned")} == pins
         for gateway, load in self._loads().items():
             assert max(load.values()) <= max(loads[gateway].values())
         settled = self.lock
@@ -148,8 +173,10 @@ class History(RuleBasedStateMachine):
 
     # -------------------------------------------------------------------------------------------------- what must hold
 
-    def compile(self, lock: str | None = None, *, moved: bool = False, rebalance: bool = False) -> None:
-        """One run; ``moved``: EIPs may change their nodes, as somebody asked for it."""
+    def compile(
+        self, lock: str | None = None, *, moved: bool = False, rebalance: bool = False, default_of: str = ""
+    ) -> None:
+        """One run.  ``moved``: somebody asked for other nodes of EIPs; ``default_of``: and for another default."""
         scenario = self._scenario()
         given = lock or self.lock
         made = compiled(scenario, given, random.Random(len(self.policies)), rebalance=rebalance)
@@ -158,21 +185,32 @@ class History(RuleBasedStateMachine):
         now = {key_of(item): item["status"] for item in status_of(made)}
         specs = {key_of(policy): policy["spec"] for policy in self.policies.values()}
         for key, (spec, status) in self.before.items():
-            if key in specs and _placing(specs[key]) == _placing(spec):
+            if key in specs and _placing(specs[key]) == _placing(spec) and spec["egressGatewayName"] != default_of:
                 self._check_stayed(key, spec, status, now[key], moved=moved)
         self._check_lock(json.loads(given) if given else None, json.loads(made.lock_text), made)
         self.before = {key: (spec, now[key]) for key, spec in specs.items()}
-        self.lock = made.lock_text
+        self.lock, self.groups = made.lock_text, made.allocation.groups
 
     def _check_stayed(self, key: Key, spec: Json, old: Json, new: Json, *, moved: bool) -> None:
         gateway = spec["egressGatewayName"]
-        four = old["eip"].get("ipv4", "")
-        if four and int(four.rpartition(".")[2]) - _first(gateway) not in self.pools[gateway]:
+        kept = {name: text for name, text in old["eip"].items() if not self._was_released(gateway, text)}
+        if kept != old["eip"]:
             return  # the pool has its EIP no more
         assert new["eip"] == old["eip"], key
-        members = {n["metadata"]["name"] for n in self.nodes.values() if gateway in n["metadata"]["labels"]}
-        if old["node"] in members and not moved:
+        members, entries = self._members(gateway), json.loads(self.lock or "{}").get("eips", {})
+        own = f"{gateway}/{old['eip'].get('ipv4')}"
+        pins = {e["node"] for k in self.groups.get(own, ()) if (e := entries.get(k, {})).get("pinned")} & members
+        if pins and not moved:
+            assert new["node"] in pins, key  # back where it is pinned, or never away
+        elif old["node"] in members and not moved:
             assert new["node"] == old["node"], key
+
+    def _was_released(self, gateway: str, text: str) -> bool:
+        number = int(text.rpartition(".")[2]) if "." in text else int(text.rpartition(":")[2], 16)
+        return number - _first(gateway) not in self.pools[gateway]
+
+    def _members(self, gateway: str) -> set[str]:
+        return {n["metadata"]["name"] for n in self.nodes.values() if gateway in n["metadata"]["labels"]}
 
     def _check_lock(self, old: Json | None, new: Json, made: Compilation) -> None:
         """Numbers stay, and nothing is kept of what is gone: the lock grows with the configuration alone."""
@@ -182,7 +220,10 @@ class History(RuleBasedStateMachine):
         assert set(new["nodes"]) == {node["metadata"]["name"] for node in self.nodes.values()}
         assert set(new["policies"]) == {f"EgressPolicy a/{name}" for name in self.policies}
         placed = [p for p in made.allocation.placements.values() if p.slot is not None]
-        assert len(new["eips"]) == len({p.eip for p in placed if not p.use_node_ip})
+        in_use = {p.eip.text for p in placed if not p.use_node_ip}
+        rest = [entry for key, entry in new["eips"].items() if key.partition("/")[2] not in in_use]
+        assert len(new["eips"]) - len(rest) == len(in_use)
+        assert all(entry["pinned"] for entry in rest)
         used = {p.slot for p in placed}
         assert {entry["slot"] for entry in new["slots"].values()} == used
         assert set(new["gateways"]) == set(GATEWAYS)
@@ -196,12 +237,17 @@ class History(RuleBasedStateMachine):
                     "ippools": {
                         "ipv4": [f"10.0.0.{_first(name) + index}" for index in sorted(pool)],
                         "ipv6": [f"fd00::{_first(name) + index:x}" for index in sorted(pool)],
+                        **self.defaults[name],
                     },
                     "nodeSelector": {"selector": {"matchLabels": {name: "yes"}}},
                 },
             )
             for name, pool in self.pools.items()
         ]
+        for gateway in gateways:
+            first, given_up = _first(gateway["metadata"]["name"]), self.released[gateway["metadata"]["name"]]
+            texts = [f"10.0.0.{first + index}, fd00::{first + index:x}" for index in sorted(given_up)]
+            gateway["metadata"]["annotations"] = {"egressgateway.spidernet.io/released-eips": ", ".join(texts)}
         services = cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.2.0.0/24", "fd00:2::/120"]})
         objects = (*self.nodes.values(), cluster_object("Namespace", "a"), services, *self.pods)
         return Scenario((*gateways, *self.policies.values()), objects)

@@ -62,6 +62,46 @@ def test_compile_does_what_move_said_and_keeps_the_pin(example: Path) -> None:
     assert lock_of(example)["eips"]["internet/10.6.1.62"] == {"node": "gw1", "pinned": True}
 
 
+def test_unpin_leaves_it_where_it_is_and_free_to_move(example: Path) -> None:
+    run(example, "move", *INPUTS, "10.6.1.62", "--to", "gw1")
+    pin = json.loads(run(example, "status", *INPUTS, "--format", "json", "-n", "payments").stdout)
+    assert (pin[0]["pinned"], pin[0]["pinWaits"]) == ("gw1", False)
+    done = run(example, "move", *INPUTS, "fd00:10:6:1::62", "--unpin")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("unpinned. Compile writes the bundle.\n")
+    assert lock_of(example)["eips"]["internet/10.6.1.62"] == {"node": "gw1"}
+    again = json.loads(run(example, "move", *INPUTS, "10.6.1.62", "--unpin", "--format", "json").stdout)
+    assert (again["written"], again["pinned"], again["node"], again["empty"]) == (False, False, "gw1", True)
+    assert run(example, "move", *INPUTS, "10.6.1.62", "--unpin", "--to", "gw1").returncode == 64
+
+
+def test_a_pin_that_waits_is_shown_and_can_be_given_up(example: Path) -> None:
+    run(example, "move", *INPUTS, "10.6.1.62", "--to", "gw1")
+    run(example, "compile", *INPUTS, "--out", "bundle")
+    cluster = json.loads((example / "cluster.json").read_text())
+    cluster["items"] = [item for item in cluster["items"] if item["metadata"]["name"] != "gw1"]
+    (example / "less.json").write_text(json.dumps(cluster))
+    less = ["less.json" if argument == "cluster.json" else argument for argument in INPUTS]
+    planned = run(example, "plan", *less, "--against", "bundle")
+    assert "gw1 -> gw2; it is pinned to gw1, and waits for it" in planned.stdout
+    wide = run(example, "status", *less, "-o", "wide", "-n", "payments")
+    assert wide.stdout.splitlines()[1].endswith(" (gw1)")
+    assert "[pin-waits]" in wide.stderr
+    assert run(example, "move", *less, "10.6.1.62", "--unpin").returncode == 0
+    assert lock_of(example)["eips"]["internet/10.6.1.62"] == {"node": "gw2"}
+
+
+def test_what_shares_an_address_moves_as_one(example: Path) -> None:
+    gateway = next(path for path in (example / "policies").iterdir() if "EgressGateway" in path.read_text())
+    default = "    ipv4DefaultEIP: 10.6.1.60\n    ipv6DefaultEIP: 'fd00:10:6:1::62'\n"
+    gateway.write_text(gateway.read_text().replace("  ippools:\n", f"  ippools:\n{default}"))
+    assert run(example, "move", *INPUTS, "10.6.1.62", "--to", "gw1").returncode == 0
+    pinned_there = {"node": "gw1", "pinned": True}
+    assert (
+        lock_of(example)["eips"]["internet/10.6.1.60"] == lock_of(example)["eips"]["internet/10.6.1.62"] == pinned_there
+    )
+
+
 def test_a_dry_run_writes_nothing(example: Path) -> None:
     before = (example / "egress.lock.json").read_bytes()
     done = run(example, "move", *INPUTS, "10.6.1.62", "--to", "gw1", "--dry-run")
@@ -169,7 +209,7 @@ def test_rebalance_spreads_what_grew_on_one_node_and_no_address_changes(tmp_path
         return compile_bundle(inputs, lock).allocation.lock
 
     one = locked("n1")
-    two = locked("n1", "n2", lock=pinned(one, "internet/10.0.0.65", "n1"))
+    two = locked("n1", "n2", lock=pinned(one, ["internet/10.0.0.65"], "n1"))
     assert {entry.node for entry in two.eips.values()} == {"n1"}
     even = locked("n1", "n2", lock=two, rebalance=True)
     assert Counter(entry.node for entry in even.eips.values()) == {"n1": 3, "n2": 3}

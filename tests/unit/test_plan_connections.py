@@ -86,7 +86,7 @@ class Cluster:
         )
         lock = self._last.allocation.lock if self._last else None
         if lock is not None and move is not None:
-            lock = pinned(lock, *move)
+            lock = pinned(lock, [move[0]], move[1])
         self._last = compile_bundle(inputs, lock)
         return self._last
 

@@ -73,7 +73,7 @@ class Drill:
 
     def move(self, key: str, node: str) -> None:
         assert self._lock is not None
-        self._lock = pinned(self._lock, key, node)
+        self._lock = pinned(self._lock, [key], node)
 
     def compiled(self) -> Compilation:
         compilation = compile_bundle(example_inputs(self.directory), self._lock)

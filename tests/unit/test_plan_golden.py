@@ -57,7 +57,7 @@ def planned(case: str) -> tuple[Compilation, Plan]:
     before = compile_bundle(INPUTS)
     bundle.write(before, BUNDLE)
     prepare(case, "after.yaml", also)
-    after = compile_bundle(INPUTS, pinned(before.allocation.lock, *also.move) if also.move else None)
+    after = compile_bundle(INPUTS, pinned(before.allocation.lock, [also.move[0]], also.move[1]) if also.move else None)
     plan = plan_against(after, BUNDLE, diffs=case == "eip-changes")
     # The manifest's digests are of every file and setting there is: nothing to read in them, and they change often.
     files = tuple(replace(file, diff=()) if file.path == "manifest.json" else file for file in plan.files)

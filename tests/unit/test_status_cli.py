@@ -29,7 +29,7 @@ NAME   GATEWAY    IPV4        IPV6              EGRESSTUNNEL
 bank   internet   10.6.1.62   fd00:10:6:1::62   gw2
 """
 WIDE = """\
-NAME   GATEWAY    IPV4        IPV6              EGRESSTUNNEL   BACKUPNODES   PRIORITY   PODS
+NAME   GATEWAY    IPV4        IPV6              EGRESSTUNNEL   BACKUPNODES   PRIORITY   PODS   PINNED
 bank   internet   10.6.1.62   fd00:10:6:1::62   gw2            gw1           100        2
 """
 GATEWAYS = """\

@@ -190,17 +190,34 @@ def test_what_was_kept_goes_when_the_policy_asks_or_the_lock_no_longer_says_so(m
 
 def test_an_address_that_cannot_be_kept_is_an_error_that_says_how(migration: Migration) -> None:
     two = [policy("half"), policy("gone", allocatorPolicy="rr")]
-    exported = [live(two[0], "10.0.0.66", "fd00::67"), live(two[1], "192.0.2.1")]
+    exported = [live(two[0], "10.0.0.66", "fd00::ff"), live(two[1], "192.0.2.1")]
     inputs = migration.write([gateway(), *two], exported)
     with pytest.raises(InvalidInput) as caught:
         compile_bundle(inputs)
     found = {d.message: d for d in imported(caught.value.diagnostics)}
     assert sorted(found) == [
         "EgressPolicy a/gone left with 192.0.2.1, and would now leave with 10.0.0.64 and fd00::64",
-        "EgressPolicy a/half left with 10.0.0.66 and fd00::67, and would now leave with 10.0.0.66 and fd00::66",
+        "EgressPolicy a/half left with 10.0.0.66 and fd00::ff, and would now leave with 10.0.0.66 and fd00::66",
     ]
     assert {d.code for d in found.values()} == {"imported-eip"}
     assert all(d.position is not None and "name it under egressIP" in d.hint for d in found.values())
+
+
+def test_addresses_that_are_no_pair_are_kept_as_they_are(migration: Migration) -> None:
+    """The in-cluster controller draws them apart: its defaults, and what policies without a word got."""
+    some = [policy("default"), policy("rr", allocatorPolicy="rr"), policy("named", ipv4="10.0.0.70")]
+    drawn = [("10.0.0.66", "fd00::67"), ("10.0.0.68", "fd00::69"), ("10.0.0.70", "fd00::65")]
+    exported = [live(one, *eips, "n2") for one, eips in zip(some, drawn, strict=True)]
+    exported.append(live(gateway(ipv4DefaultEIP="10.0.0.65", ipv6DefaultEIP="fd00::6c"), "", "", ""))
+    inputs = migration.write([gateway(), *some, policy("new")], exported)
+    first = compile_bundle(inputs)
+    assert imported(first.diagnostics) == []
+    inputs.lock_path.write_text(first.lock_text)
+    for made in (first, compile_bundle(replace(inputs, import_status=()))):
+        statuses = {i["metadata"]["name"]: i["status"] for i in yaml.safe_load_all(made.files["status.yaml"])}
+        for one, (four, six) in zip(some, drawn, strict=True):
+            assert statuses[one["metadata"]["name"]] == {"eip": {"ipv4": four, "ipv6": six}, "node": "n2"}
+        assert statuses["new"]["eip"] == {"ipv4": "10.0.0.65", "ipv6": "fd00::6c"}
 
 
 def test_what_the_policy_itself_asks_for_is_a_warning(migration: Migration) -> None:

@@ -1,0 +1,165 @@
+"""What the lock file says, held against what came of it: nothing of it is given up in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from egress_compiler.allocate.allocation import Allocation
+from egress_compiler.allocate.eips import pair_named
+from egress_compiler.diagnostics import Collector, nearest, quoted
+from egress_compiler.model.lock import EipLock, Lock, SlotLock
+from egress_compiler.model.policy import Gateway
+from egress_compiler.net import AddressError, contains, parse_address
+from egress_compiler.resolve import Resolved
+from egress_compiler.source import Position
+
+
+def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, found: Collector) -> None:
+    """A warning for every entry that could not be used, and for every pin that waits for its node.
+
+    What is left of policies, nodes and slots that are gone is no news: every change of the cluster leaves some.  The
+    EIPs that policies had are looked at in ``withdrawn``.
+    """
+    judge = _Judge(lock, resolved, allocation, found)
+    judge.numbers("nodes", lock.nodes, allocation.lock.nodes)
+    for name in ("slot", "vrid", "vip"):
+        number = _number(name)
+        before, after = ({key: number(entry) for key, entry in of.slots.items()} for of in (lock, allocation.lock))
+        judge.numbers("slots", before, after, name)
+    judge.gateways()
+    judge.policies()
+    for key, entry in sorted(lock.eips.items()):
+        judge.eip(key, entry)
+
+
+def _number(name: str) -> Callable[[SlotLock], int]:
+    return lambda entry: int(getattr(entry, name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    lock: Lock
+    resolved: Resolved
+    allocation: Allocation
+    found: Collector
+
+    def _at(self, *path: str) -> Position | None:
+        return self.lock.document.at(*path) if self.lock.document is not None else None
+
+    def _key_at(self, *path: str) -> Position | None:
+        return self.lock.document.key_at(*path) if self.lock.document is not None else None
+
+    def _unusable(self, message: str, place: Position | None, hint: str = "") -> None:
+        self.found.warning("lock-entry", message, place, hint=hint)
+
+    def numbers(self, section: str, before: Mapping[str, int], after: Mapping[str, int], *path: str) -> None:
+        """Numbers that stand twice, or are out of the range that the settings give."""
+        owners = {after[key]: key for key in sorted(after)}
+        what = path[0] if path else "index"
+        for key in sorted(before.keys() & after.keys()):
+            number, now = before[key], after[key]
+            if number != now:
+                owner = owners.get(number)
+                twice = owner is not None and before.get(owner) == number
+                why = f"is {owner}'s, too" if twice else "is out of range"
+                self._unusable(
+                    f"the {what} {number} of {key} {why}: it is {now} from now on",
+                    self._at(section, key, *path),
+                    hint="take back what compile wrote; after a merge, compile again and commit what it writes",
+                )
+
+    def gateways(self) -> None:
+        """Default EIPs that are no addresses of the pool; where the gateway says them, nobody looks here."""
+        for name, entry in sorted(self.lock.gateways.items()):
+            resolved = self.resolved.gateways.get(name)
+            if resolved is None:
+                continue
+            now = self.allocation.lock.gateways.get(name)
+            for field, text in (("ipv4DefaultEIP", entry.ipv4), ("ipv6DefaultEIP", entry.ipv6)):
+                given = resolved.gateway.default_eip[4 if field == "ipv4DefaultEIP" else 6]
+                if text and given is None and now is not None and not self._is_settled(resolved.gateway, text):
+                    new = now.ipv4 if field == "ipv4DefaultEIP" else now.ipv6
+                    self._unusable(
+                        f"the default EIP {quoted(text)} is not in the pool of EgressGateway {name}: "
+                        f"{f'it is {new}' if new else 'there is none'} from now on",
+                        self._at("gateways", name, field),
+                    )
+
+    def policies(self) -> None:
+        """Allocations of gateways that do not exist; what else is wrong with them is told in ``withdrawn``."""
+        for policy in self.resolved.policies:
+            key = str(policy.policy.ref)
+            entry = self.lock.policies.get(key)
+            if entry is None or entry == self.allocation.lock.policies[key]:
+                continue
+            if entry.gateway not in self.resolved.gateways:
+                self._unusable(
+                    f"{key} was given its EIP by EgressGateway {quoted(entry.gateway)}, which does not exist: "
+                    "it is given one anew",
+                    self._at("policies", key, "gateway"),
+                    hint=nearest(entry.gateway, self.resolved.gateways),
+                )
+
+    def eip(self, key: str, entry: EipLock) -> None:
+        """An EIP that no gateway has, under another name than its own, or away from the node of its pin."""
+        if key in self.allocation.groups and not entry.pinned:
+            return
+        name, _, text = key.partition("/")
+        resolved = self.resolved.gateways.get(name)
+        place = self._key_at("eips", key)
+        if resolved is None:
+            if entry.pinned or "/" not in key:
+                self._unusable(f"{quoted(key)}: there is no EgressGateway {quoted(name)}, and so no such EIP", place)
+            return
+        pair = pair_named(resolved.gateway, text)
+        if pair is None:
+            problem = _problem(text)
+            if problem or entry.pinned or not self._was_given(name, text):
+                self._unusable(problem or f"{text} is not in the pool of EgressGateway {name}", place)
+        elif pair.text != text:
+            self._unusable(
+                f"{quoted(key)} is not how the lock file names an EIP", place, hint=f"write {name}/{pair.text}"
+            )
+        elif entry.pinned and key in self.allocation.groups:
+            self._check_pin(key, name, entry)
+
+    def _is_settled(self, gateway: Gateway, text: str) -> bool:
+        """Whether the pool has the address or gave it up, or that it has not is told of the policies that had it."""
+        try:
+            family, value = parse_address(text)
+        except AddressError:
+            return False
+        known = contains(gateway.pool[family], value) or contains(gateway.released[family], value)
+        return known or self._was_given(gateway.name, text)
+
+    def _was_given(self, gateway: str, text: str) -> bool:
+        return any(e.gateway == gateway and text in (e.ipv4, e.ipv6) for e in self.lock.policies.values())
+
+    def _check_pin(self, key: str, gateway: str, entry: EipLock) -> None:
+        now = self.allocation.lock.eips[key]
+        members = {node.name for node in self.resolved.gateways[gateway].nodes}
+        if not now.meanwhile and entry.node in members:
+            return
+        known = any(node.name == entry.node for node in self.resolved.cluster.nodes)
+        why = f"is no node of EgressGateway {gateway}" if known else "is not in the cluster"
+        if entry.node in members:
+            others = ", ".join(other for other in self.allocation.groups[key] if other != key)
+            why = f"is not where {others} is pinned, which shares an address with it"
+        where = f"on {now.meanwhile} until then" if now.meanwhile else "on no node until then"
+        self.found.warning(
+            "pin-waits",
+            f"{key} is pinned to {quoted(entry.node)}, which {why}: it is {where}",
+            self._at("eips", key, "node"),
+            hint=f"the pin holds again once that is a node of the gateway; to give it up: egress-compiler move "
+            f"{key.partition('/')[2]} --unpin",
+        )
+
+
+def _problem(text: str) -> str:
+    """Why ``text`` is no address; '' where it is one."""
+    try:
+        parse_address(text)
+    except AddressError as problem:
+        return str(problem)
+    return ""
