@@ -31,7 +31,7 @@ CLASHES = (
         "ip rule delete preference 99 table main",
         r"ip rule of somebody else at preference 99 takes packets with mark 0x26000001/0xff003fff "
         r"\(EgressGateway internet, slot of gw1\) to table 254, before ours at 99 or in its place: "
-        r"move it to a preference above 100, or away from these marks",
+        r"move it to a preference above 102, or away from these marks",
     ),
     Clash(
         "rule at the master's preference that takes our mark by its low bits",
