@@ -44,6 +44,7 @@ def test_from_policies_to_nodes_and_back(lab: Lab, tmp_path: Path) -> None:
     assert set(tallies(second).values()) == {0}
 
     element = "'{ 10.244.3.10 }'"
+    Node(lab, "worker1").signal_agent("STOP")  # it would have it back by the time of the next task
     Node(lab, "worker1").shell(f"nft delete element inet egress_gateway steer_pods4 {element}")
     verified = playbook(lab, "verify", *extra, check=False)
     assert verified.returncode != 0

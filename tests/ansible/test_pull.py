@@ -82,8 +82,9 @@ def test_a_node_follows_the_repository_and_heals(lab: Lab, worker: Node, tmp_pat
     element = (
         "nft get element inet egress_gateway steer_pods4 '{ 10.244.3.10 }' >/dev/null 2>&1 && echo there || echo gone"
     )
-    for prepare in (lambda: None, lambda: None, lambda: worker.shell("ip rule delete preference 99")):
-        prepare()
+    for prepare in ("true", "true", "ip rule delete preference 99"):
+        worker.signal_agent("STOP")  # it would have it back by the time of the next pull
+        worker.shell(prepare)
         done = pull(lab, repository.url, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         changes.append(tallies(done.stdout)["localhost"])

@@ -21,9 +21,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.restore impor
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import listening
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Schedule, Task
 from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables import LockWatch
+from ansible_collections.egress.gateway.plugins.module_utils.command import limits
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 ENTRY = "agent.main"
+_COMMAND_SECONDS = 30
+"""For one command: less than an apply waits for the lock."""
 _NICE = -10
 """Before what keeps a busy node busy: there is little to do, and meanwhile a governed packet may find the door open."""
 
@@ -37,6 +40,7 @@ def main() -> None:
     """Listens first and looks then, so that nothing is missed; ends with SIGTERM."""
     with contextlib.suppress(OSError):
         os.nice(_NICE)
+    limits.seconds = _COMMAND_SECONDS
     loop = Loop()
     loop.stop_at(signal.SIGTERM, signal.SIGINT)
     ears = Ears()
