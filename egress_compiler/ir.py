@@ -112,7 +112,7 @@ class SteerRoute:
 
 @dataclass(frozen=True, slots=True)
 class UplinkTable:
-    """A device besides the main one: packets that leave with an EIP of its subnets get the mark, and it the table.
+    """A device with a table of its own: packets that leave with an EIP of its subnets get the mark, and it the table.
 
     ``number`` counts from 1 in the order of the devices' names.
     """
@@ -123,6 +123,14 @@ class UplinkTable:
     table: int
     cidrs4: tuple[str, ...]
     cidrs6: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAddress:
+    """The node's own IPv6 address on an uplink: what it asks its neighbours there from, instead of from an EIP."""
+
+    interface: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +318,7 @@ class NodePlan:
     snat_addresses6: tuple[str, ...]
     eips4: tuple[str, ...]
     eips6: tuple[str, ...]
+    own6: tuple[OwnAddress, ...]
     vrrp: tuple[VrrpInstance, ...]
     cut: tuple[str, ...]
     gateway_peers: tuple[str, ...]

@@ -22,13 +22,14 @@ EITHER_PREFIX_MASK = 0xFE000000
 SLOT_MASK = 0x00003FFF
 MARK_MASK = PREFIX_MASK | SLOT_MASK
 FOREIGN_BITS = 0xFFFFFFFF ^ MARK_MASK
-MAX_SLOT = SLOT_MASK
+MAX_SLOT = SLOT_MASK - 1
+OWN_SLOT_MARK = MARK_PREFIX | SLOT_MASK
+"""Of packets of a gateway's own pods whose slot the gateway has itself: the number of no slot."""
 MAX_UPLINK = 255
 """Further uplinks of a node, by their place among them; their marks are the highest of the low bits."""
 MAX_NODE_INDEX = SLOT_MASK - MAX_UPLINK - 1
 """On the gateway side the same bits tell the pod's node, in a connection's mark."""
 
-MASTER_RULE_PREFERENCE = 98
 STEER_RULE_PREFERENCE = 99
 LAST_RESORT_SKIP_PREFERENCE = 100
 LAST_RESORT_PREFERENCE = 101
@@ -36,7 +37,7 @@ LAST_RESORT_END_PREFERENCE = 102
 """What hosts send goes from the first to the last of the three, past the last resort."""
 FIRST_TABLE = 3000
 TO_GATEWAY_TABLE = FIRST_TABLE
-"""Of a master: its own pods' packets enter its gateway side. Slots count from 1, so no slot has this table."""
+"""For OWN_SLOT_MARK: the packets enter the gateway side. Slots count from 1, so no slot has this table."""
 LAST_RESORT_TABLE = 19999
 """For packets of governed sources that our nftables table has not looked at, because it is gone."""
 FIRST_REPLY_TABLE = 20000

@@ -19,7 +19,7 @@ PATH_NOTES = (
     " and ARP over the tunnel says who has it.",
 )
 GATEWAY_NOTES = (
-    "A failover moves rule 98 and the addresses; both sides' connections stay as they are. From a worker,"
+    "A failover moves the addresses, nothing else; both sides' connections stay as they are. From a worker,"
     " packets come in by egress.vxlan",
     "to the gateway side directly, and their answers leave by the CNI's route.",
 )
@@ -155,7 +155,7 @@ def gateway() -> Picture:
     picture.box(582, 42, 378, ["*gateway side, conntrack zone 9767"], "host", height=400)
     picture.box(40, 78, 190, ["*a pod of gate-a"], "device", height=330)
     picture.box(270, 78, 170, ["*prerouting", "mark 0x26000001"])
-    picture.box(270, 150, 170, ["*while master", "rule 98: table 3000"])
+    picture.box(270, 150, 170, ["*has the tunnel VIP", "rule 99: table 3000"])
     picture.box(270, 250, 170, ["*otherwise", "rule 99: table 3001"])
     picture.box(464, 150, 114, ["*the wire", "egress.worker", "egress.gateway"], "device", height=62)
     picture.box(464, 250, 114, ["*egress.vxlan", "tunnel"], "device", height=46)

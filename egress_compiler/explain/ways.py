@@ -155,7 +155,9 @@ class _Explorer:
             self._rule(file, f"chain steer.{steer.name} {{", f"goto {target} ", answer),
             self._files.within(file, "chain blocked {", "reject") if slot is None else (),
             self._files.within(file, f"chain slot.{slot.number} {{", "ct mark set") if slot is not None else (),
-            self._files.within(file, f"chain mark.{slot.number} {{", "meta mark set") if slot is not None else (),
+            self._files.within(file, f"chain mark.{slot.number} {{", f"| {slot.mark:#010x}")
+            if slot is not None
+            else (),
         )
         way = f"classifies it: map steer_{kind}{self._family}, chain steer.{steer.name}, chain {target}"
         end = ", which refuses it" if slot is None else f", mark {slot.mark:#010x}"

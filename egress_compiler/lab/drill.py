@@ -58,7 +58,9 @@ def repair(lab: Lab, node: str, failure: Failure) -> None:
             lab.restore(node)
         case "poweroff":
             lab.power_on(node)
-        case "kill" | "stop":
+        case "kill":
+            lab.exec(node, ["sh", "-ec", START_DAEMONS])  # unless what watches it was faster
+        case "stop":
             wait_for(lambda: not _runs(lab, node), f"keepalived of {node} to end")
             lab.exec(node, ["sh", "-ec", START_DAEMONS])
         case "hang":

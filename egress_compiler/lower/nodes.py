@@ -85,6 +85,7 @@ def _node(
         uplink_sources=translation.uplink_sources,
         eips4=gateway.eips(node, 4),
         eips6=gateway.eips(node, 6),
+        own6=ways.own6(node),
         snat_addresses4=gateway.snat_addresses(node, 4),
         snat_addresses6=gateway.snat_addresses(node, 6),
         vrrp=gateway.vrrp(node),

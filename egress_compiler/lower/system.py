@@ -72,6 +72,12 @@ def _gateway_sysctls(families: Sequence[Family], uplinks: Sequence[str]) -> Iter
         for device in uplinks:
             reason = "a new master finds its next hop, even if the first answer is lost"
             yield Sysctl(f"net/ipv{family}/neigh/{device}/retrans_time_ms", str(RETRANS_MS), reason)
+    if 4 in families:
+        for device in uplinks:
+            reason = (
+                "neighbours are asked from the node's own address: from an EIP they would take this node for its owner"
+            )
+            yield Sysctl(f"net/ipv4/conf/{device}/arp_announce", "2", reason)
     for device in (GATEWAY_DEVICE, WORKER_DEVICE):
         yield Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
     yield Sysctl(

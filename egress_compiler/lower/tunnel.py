@@ -14,6 +14,7 @@ from egress_compiler.numbering import (
     GATEWAY_DEVICE,
     MARK_MASK,
     NOBODY,
+    OWN_SLOT_MARK,
     STEER_RULE_PREFERENCE,
     TO_GATEWAY_TABLE,
     TUNNEL_DEVICE,
@@ -88,13 +89,15 @@ class TunnelLayout:
         )
 
     def wire_rules(self, node: Node) -> tuple[SteerRule, ...]:
-        """Replies to a gateway's own pods go back over the wire; keepalived adds the rules of the way there."""
+        """A gateway's own pods' packets go over the wire while it has their slot, and the replies always."""
         if not self.is_gateway(node.name):
             return ()
         index = self._index[node.name]
+        ways = ((OWN_SLOT_MARK, TO_GATEWAY_TABLE), (node_mark(index), reply_table(index)))
         return tuple(
-            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None, "wire")
+            SteerRule(family, STEER_RULE_PREFERENCE, mark, MARK_MASK, table, None, "wire")
             for family in self._families
+            for mark, table in ways
         )
 
     def wire_routes(self, node: Node) -> tuple[SteerRoute, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egress_compiler.ir import SteerRoute, SteerRule, UplinkTable
+from egress_compiler.ir import OwnAddress, SteerRoute, SteerRule, UplinkTable
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
-from egress_compiler.net import FAMILIES, Family, cidrs, contains
+from egress_compiler.net import FAMILIES, Family, cidrs, contains, format_address
 from egress_compiler.numbering import (
     MARK_MASK,
     STEER_RULE_PREFERENCE,
@@ -54,6 +54,15 @@ class UplinkWays:
         """The one that has ``eip`` while the node is master."""
         uplink, number = self._layout.uplink(node.name), self.number(node, family, eip)
         return uplink.further[number - 1].interface if number != MAIN else uplink.interface
+
+    def own6(self, node: Node) -> tuple[OwnAddress, ...]:
+        """On the main uplink of a gateway, where that has one and its subnets are not known to be others."""
+        address, uplink = node.address(6), self._layout.uplink(node.name)
+        if not self._layout.is_gateway(node.name) or address is None:
+            return ()
+        if uplink.cidrs[6] and not contains(uplink.cidrs[6], address):
+            return ()
+        return (OwnAddress(uplink.interface, format_address(6, address)),)
 
     def rules(self, node: Node) -> tuple[SteerRule, ...]:
         return tuple(

@@ -77,6 +77,10 @@ class Node:
     def shell(self, script: str) -> str:
         return self.run("sh", "-ec", script)
 
+    def await_address(self, address: str) -> None:
+        """Until keepalived has put it on a device."""
+        self.shell(f"for i in $(seq 100); do ip address | grep -q ' {address}/' && exit 0; sleep 0.1; done; exit 1")
+
     def state(self) -> NodeState:
         return self.lab.snapshot_node(self.name)
 

@@ -34,7 +34,7 @@ CLASHES = (
         r"move it to a preference above 102, or away from these marks",
     ),
     Clash(
-        "rule at the master's preference that takes our mark by its low bits",
+        "rule before ours that takes our mark by its low bits",
         "ip -6 rule add preference 98 fwmark 0x2/0xff table 77; ip -6 route add 2000::/3 dev lo table 77",
         "ip -6 rule delete preference 98 table 77; ip -6 route flush table 77",
         r"ip rule of somebody else at preference 98 takes packets with mark 0x26000002/.* to table 77",

@@ -91,10 +91,12 @@ def test_a_gateway_that_nobody_repairs_lets_go_of_its_addresses(drill: Drill, fa
     """It holds them still when the other one has taken over; what watches keepalived ends that, and starts it anew."""
     slots, lab = Slots(drill.running), drill.running.lab
     addresses = governed_addresses(drill.running, WORKER_PODS[0])
-    measured = measure(
-        lab, WORKER_PODS[0], addresses, partial(fail, lab, FAILING, failure), partial(slots.elsewhere, FAILING)
-    )
-    assert slots.held(FAILING), "or there is nothing to heal"
+
+    def leave_addresses() -> None:
+        fail(lab, FAILING, failure)
+        assert slots.held(FAILING), "or there is nothing to heal"
+
+    measured = measure(lab, WORKER_PODS[0], addresses, leave_addresses, partial(slots.elsewhere, FAILING))
     assert_unnoticed(measured, HANDOVER_MS)
     assert_unnoticed(measure(lab, WORKER_PODS[0], addresses, lambda: None, slots.at_home), HANDOVER_MS)
     assert drill.others.settle() == Tally(3 * EACH, {})

@@ -149,6 +149,8 @@ class Packet:
     zones: tuple[int, int] = (0, 0)
     mac: str = ""
     """Who sent it, on a device with Ethernet."""
+    local: frozenset[int] = frozenset()
+    """Addresses that the node has while it is looked at."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ class _Evaluation:
     def __init__(self, ruleset: Ruleset, packet: Packet) -> None:
         self.ruleset = ruleset
         self.packet = packet
+        self.destination = packet.destination
         self.translated = False
 
     def chain(self, chain: Chain) -> str:
@@ -341,15 +344,16 @@ class _Evaluation:
             words.take()
             return True
         if key in ("fib saddr", "fib daddr") and words.peek() == "type":
-            # Neither end of the packets that are tried is an address of the node itself.
             if (words.take(), words.take()) != ("type", "local"):
                 raise NftError("another type of address is asked for")
-            return False
+            return (packet.source if key == "fib saddr" else packet.destination) in packet.local
         if key == "fib saddr":
             # The packets that are tried come the way that their source is routed.
             if words.rest()[:4] != [".", "iif", "oif", "missing"]:
                 raise NftError("unknown: fib saddr")
             return False
+        if key in ("ip daddr", "ip6 daddr") and words.peek() == "set":
+            return self._redirect(key, words)
         if key == "ether saddr":
             if words.take() != "vmap":
                 raise NftError("unknown: ether saddr")
@@ -381,6 +385,21 @@ class _Evaluation:
         if key not in texts:
             raise NftError(f"unknown: {key}")
         return _is(texts[key], words)
+
+    def _redirect(self, key: str, words: _Words) -> bool:
+        """Another destination for a while; the connection knows the one that the packet had."""
+        family = key.partition(" ")[0]
+        words.take()
+        target = words.take()
+        if target == "ct":
+            if [words.take() for _ in range(3)] != ["reply", family, "saddr"]:
+                raise NftError("a destination is made of something else than the connection's")
+            target = ""
+        if self.packet.version == (4 if family == "ip" else 6):
+            value = int(ip_address(target)) if target else self.destination
+            self.packet = replace(self.packet, destination=value)
+            return True
+        return False
 
     def _mark(self, key: str, words: _Words) -> bool | tuple[str, str]:
         value = self.packet.ct_mark if key == "ct mark" else self.packet.mark

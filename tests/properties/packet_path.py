@@ -28,7 +28,6 @@ _ADDRESS = re.compile(rf"^address add (\S+)/\d+ dev {re.escape(TUNNEL)}\b", re.M
 _UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
-_VIRTUAL_RULE = re.compile(r"^ +from (\S+)/0 fwmark (\S+)/(\S+) lookup (\d+) preference 98$", re.MULTILINE)
 
 
 class NodeFiles:
@@ -50,9 +49,10 @@ class NodeFiles:
             text = self._files.get(name, "")
             routes = {table: via for via, table in _ROUTE.findall(text)}
             back = _WIRE_BACK.findall(text)
-            routes |= dict.fromkeys(back, WIRE)
+            over_the_wire = [*back, *_WIRE_ROUTE.findall(text)]
+            routes |= dict.fromkeys(over_the_wire, WIRE)
             routes |= {table: device for device, table in _UPLINK_ROUTE.findall(text)}
-            last_resort = {*_UNREACHABLE.findall(text), *back}
+            last_resort = {*_UNREACHABLE.findall(text), *over_the_wire}
             for mark, mask, table in _RULE.findall(text):
                 assert table in last_resort, f"table {table} has no unreachable route"
                 tunnel = routes[table] != WIRE and not routes[table].startswith("vlan")
@@ -94,17 +94,8 @@ class NodeFiles:
         names = (f"inside{version}", f"governed_pods{version}")
         return any(name in lookups and lookups[name].find(source) is not None for name in names)
 
-    def way(self, packet: Packet, mastered: str | None) -> str | None:
-        """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table.
-
-        ``mastered`` is an instance that this node is master of.
-        """
-        if mastered is not None and mastered in self.instances:
-            for source, mark, mask, table in _VIRTUAL_RULE.findall(self.instances[mastered]):
-                if ip_address(source).version == packet.version and packet.mark & int(mask, 0) == int(mark, 0):
-                    routes = self._files["routes.batch" if packet.version == 4 else "routes6.batch"]
-                    assert table in _WIRE_ROUTE.findall(routes), f"table {table} does not lead over the wire"
-                    return WIRE
+    def way(self, packet: Packet) -> str | None:
+        """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table."""
         for mark_value, mask_value, via in self._steering[packet.version]:
             if packet.mark & mask_value == mark_value:
                 return via
@@ -132,18 +123,28 @@ def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: I
     if result.verdict != "accept":
         return {"": "blocked"}
     packet = result.packet
-    vip = nodes[start].way(packet, None)
+    vip = nodes[start].way(packet)
     if vip is None:
         return {"": _go_out(nodes[start], packet, "direct")}
     masters = {name: found for name, node in nodes.items() if (found := node.instance_with(vip)) is not None}
     assert masters, f"no gateway has the tunnel VIP {vip}"
-    return {master: _by(nodes, start, packet, vip, master, masters[master]) for master in masters}
+    left: dict[str, str] = {}
+    for master, instance in masters.items():
+        if start == master:
+            # The tunnel VIPs alone: what goes to an EIP that the node has is not leaving, and not tried here.
+            held = nodes[start].addresses(instance)
+            here = frozenset(int(ip_address(address)) for address, device in held.items() if device == TUNNEL)
+            packet = nodes[start].ruleset.run("prerouting", replace(first, local=here)).packet
+            assert packet.destination == first.destination, "the packet goes to another destination"
+            assert nodes[start].way(packet) == WIRE, "a master's own pods' packets would go into the tunnel"
+        else:
+            packet = result.packet
+        left[master] = _by(nodes, start, packet, master, instance)
+    return left
 
 
-def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, master: str, instance: str) -> str:
-    way = nodes[start].way(packet, instance if start == master else None)
-    if way is None:
-        return _go_out(nodes[start], packet, "leaked")
+def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, master: str, instance: str) -> str:
+    way = nodes[start].way(packet)
     sent = _route_out(nodes[start], packet, WORKER_END if way == WIRE else TUNNEL)
     if sent is None:
         return "blocked"
@@ -153,7 +154,7 @@ def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, vip: str, ma
     iif = GATEWAY_END if way == WIRE else TUNNEL
     arrived = replace(packet, iif=iif, oif="", mark=0, ct_mark=0, zones=(0, 0), mac=nodes[start].mac)
     result = nodes[master].ruleset.run("prerouting", arrived)
-    device = nodes[master].way(result.packet, None) or UPLINK
+    device = nodes[master].way(result.packet) or UPLINK
     assert device == UPLINK or device.startswith("vlan"), "the packet would go back into the tunnel"
     left = _go_out(nodes[master], result.packet, "leaked", device) if result.verdict == "accept" else "blocked"
     if left not in ("blocked", "leaked"):
@@ -174,7 +175,7 @@ def _way_back(node: NodeFiles, sent: Packet, left_with: IP, device: str) -> str 
     answer = replace(sent, source=sent.destination, destination=int(left_with), iif=device, mark=0, zones=(0, 0))
     got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply")).packet
     assert got.zones[0] == sent.zones[1], "the answer looks for its connection in another zone"
-    return node.way(got, None)
+    return node.way(got)
 
 
 def _check_arrival(node: NodeFiles, sent: Packet) -> None:
@@ -183,7 +184,7 @@ def _check_arrival(node: NodeFiles, sent: Packet) -> None:
     got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply"))
     assert got.verdict == "accept"
     assert got.packet.zones[0] == 0, "the answer looks for its connection in another zone"
-    assert node.way(got.packet, None) is None
+    assert node.way(got.packet) is None
     assert node.ruleset.run("forward", replace(got.packet, oif="veth0")).verdict == "accept"
 
 

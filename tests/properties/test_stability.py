@@ -202,7 +202,15 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
 _OF_SOURCES = ("map own_address_", "set governed_", "map uplink_pods", "map uplink_sources")
 
 
-_WHERE_THERE_ARE_SLOTS = ("adopt", "icmp_errors", "icmp_errors_routed", "no_gateway", "without_gateway")
+_WHERE_THERE_ARE_SLOTS = (
+    "adopt",
+    "icmp_errors",
+    "icmp_errors_routed",
+    "keep_destination",
+    "no_gateway",
+    "solicit",
+    "without_gateway",
+)
 """Chains and the set of nodes that steer something."""
 
 

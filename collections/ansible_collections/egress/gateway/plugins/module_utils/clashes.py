@@ -24,7 +24,6 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     DEVICE,
     END_PREFERENCE,
-    KEEPALIVED_PROTOCOL,
     MAC_PREFIX,
     OWN_DEVICES,
     PROTOCOL,
@@ -134,9 +133,7 @@ def _rules(plan: Plan) -> Iterator[Clash]:
 def _may_be_first(rule: Mapping[str, Any]) -> bool:
     """Whether a rule is somebody else's, and before ours or at the same place, where the order is that of coming."""
     protocol, table = int(rule.get("protocol", 0)), int(rule.get("table", 0))
-    return protocol not in (PROTOCOL, KEEPALIVED_PROTOCOL) and (
-        int(rule["priority"]) <= STEER_PREFERENCE and table != _LOCAL_TABLE
-    )
+    return protocol != PROTOCOL and int(rule["priority"]) <= STEER_PREFERENCE and table != _LOCAL_TABLE
 
 
 def _concerns(rule: Mapping[str, Any], sources: Sequence[str], uplink: str) -> bool:

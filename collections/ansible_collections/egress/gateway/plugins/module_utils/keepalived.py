@@ -83,6 +83,7 @@ class Keepalived(Resource):
 
     def _start(self) -> None:
         self._end_all()  # a child that outlived its parent would fight with the new one
+        self._forget_states()
         if self._service:
             run(["systemctl", "start", KEEPALIVED_UNIT])
             return
@@ -106,6 +107,12 @@ class Keepalived(Resource):
         for path in (self._paths.keepalived_loaded, self._paths.keepalived_pid, self._paths.vrrp_pid):
             if path.exists():
                 path.unlink()
+        self._forget_states()
+
+    def _forget_states(self) -> None:
+        """What keepalived said of its slots was said by one that is gone."""
+        for path in self._paths.runtime.glob("slot_*.state"):
+            path.unlink()
 
     def _end_all(self) -> None:
         """SIGTERM lets the master hand over its addresses; what does not end by then is killed.
@@ -125,7 +132,7 @@ class Keepalived(Resource):
 
     def _await_scripts(self) -> None:
         """What keepalived told its scripts last is done by now: they must not bring back what is removed next."""
-        locks = (path for pattern in ("watch.*", "conntrackd.*") for path in self._paths.runtime.glob(pattern))
+        locks = (path for pattern in ("watch.lock", "conntrackd.*") for path in self._paths.runtime.glob(pattern))
         for word in map(str, [*self._paths.config.glob("*.sh"), *locks]):
             if not processes.until(lambda word=word: not processes.find(word), _STOP_SECONDS):  # type: ignore[misc]  # mypy infers no default
                 raise NodeError("what runs with %s does not end" % word)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.node import MARK_PREFIX
 
 VERSION = 1
 
@@ -25,6 +24,7 @@ Family = Literal[4, 6]
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SYSCTL = re.compile(r"net(/[A-Za-z0-9_.@:-]+)+")
+_SLOT = re.compile(r"slot_[0-9]+")
 _VALUE = re.compile(r"[ -~]*")
 
 
@@ -102,11 +102,12 @@ class Route:
 
 @dataclass(frozen=True)
 class FloatingAddress:
-    """An address that keepalived puts on a device while this node is master."""
+    """An address that keepalived puts on a device while this node is master of ``slot``, a VRRP instance."""
 
     address: str
     device: str
     origin: str
+    slot: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,6 @@ class Plan:
     routes: tuple[Route, ...]
     last_resort: LastResort
     floating: tuple[FloatingAddress, ...]
-    floating_marks: frozenset[int]
     sysctls: tuple[Sysctl, ...]
     origins: Mapping[str, str]
     """Where nftables objects come from: by source, EIP, underlay address or chain name."""
@@ -198,11 +198,12 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         routes=tuple(_route(r, ways[_part(r), r["slot"]]) for r in data["routes"]),
         last_resort=_last_resort(data["last_resort"]),
         floating=tuple(
-            FloatingAddress(_address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"])
+            FloatingAddress(
+                _address(a["address"]), _matching(_DEVICE, a["device"]), a["origin"], _matching(_SLOT, instance["name"])
+            )
             for instance in data["vrrp"]
             for a in (*instance["tunnel_vips"], *instance["eips"])
         ),
-        floating_marks=frozenset(MARK_PREFIX | instance["slot"] for instance in data["vrrp"]),
         sysctls=tuple(
             Sysctl(_sysctl(s["key"]), _matching(_VALUE, s["value"]), str(s["reason"])) for s in data["sysctls"]
         ),

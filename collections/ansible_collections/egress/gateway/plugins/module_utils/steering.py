@@ -18,12 +18,10 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     END_PREFERENCE,
     FIRST_TABLE,
     GATEWAY_MARK_PREFIX,
-    KEEPALIVED_PROTOCOL,
     LAST_PREFERENCE,
     LAST_TABLE,
     MARK_MASK,
     MARK_PREFIX,
-    MASTER_PREFERENCE,
     PREFIX_MASK,
     PROTOCOL,
     SKIP_PREFERENCE,
@@ -39,16 +37,12 @@ _IPV6_METRIC = 1024
 
 
 class Rules(Resource):
-    """ip rules: the ``last`` resort's, or all others.
-
-    Those that keepalived adds while master are its own, as long as the plan has their slot here.
-    """
+    """ip rules: the ``last`` resort's, or all others."""
 
     def __init__(self, kernel: Kernel, plan: Plan | None, last: bool = False) -> None:
         self._kernel = kernel
         self._last = self.closes = last
         self._wanted = (plan.last_resort.rules if last else plan.rules) if plan else ()
-        self._floating = plan.floating_marks if plan else frozenset()
         self._found: dict[str, KernelRule] = {}
 
     def forget(self) -> None:
@@ -61,7 +55,7 @@ class Rules(Resource):
         self._found = {
             _rule_key(r, r.protocol): r
             for r in self._kernel.rules()
-            if _is_ours(r) and (r.preference in _TAKEN_AWAY) == self._last and not self._is_keepalived_s(r)
+            if _is_ours(r) and (r.preference in _TAKEN_AWAY) == self._last
         }
         return {key: Item(_action(rule)) for key, rule in self._found.items()}
 
@@ -88,19 +82,12 @@ class Rules(Resource):
         preference = self._found[change.object].preference
         return _TAKEN_AWAY.index(preference) if preference in _TAKEN_AWAY else 0
 
-    def _is_keepalived_s(self, rule: KernelRule) -> bool:
-        return (
-            rule.preference == MASTER_PREFERENCE
-            and rule.protocol == KEEPALIVED_PROTOCOL
-            and rule.mark in self._floating
-        )
-
 
 class Routes(Resource):
     """The routes of the slots' tables.
 
     A route to a tunnel VIP that is local at the moment cannot be added, and need not be there: this node is the
-    slot's master, and a rule of higher precedence keeps its packets away from the table.
+    slot's master, and its packets have another mark, which keeps them away from the table.
     """
 
     def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
@@ -152,7 +139,7 @@ class Routes(Resource):
 
 def _is_ours(rule: KernelRule) -> bool:
     return rule.protocol == PROTOCOL or (
-        rule.preference in (MASTER_PREFERENCE, STEER_PREFERENCE)
+        rule.preference == STEER_PREFERENCE
         and rule.mask == MARK_MASK
         and rule.mark & PREFIX_MASK in (MARK_PREFIX, GATEWAY_MARK_PREFIX)
     )

@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.connections import 
 from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import DropIns, networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
+from ansible_collections.egress.gateway.plugins.module_utils.floating import Floating
 from ansible_collections.egress.gateway.plugins.module_utils.generation import has_table
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
@@ -105,8 +106,9 @@ def resources(
     ]
     if service:
         found.append(Units(paths, files))
-    found += [Conntrackd(paths, files, service), Keepalived(paths, files, service, link.is_to_be_made)]
-    return (*found, Agent(paths, service, wanted is not None))
+    keepalived = Keepalived(paths, files, service, link.is_to_be_made)
+    floating = Floating(kernel, paths, plan, lambda: not keepalived.difference())
+    return (*found, Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:

@@ -21,7 +21,7 @@ description:
   - Where a firewall of the host refuses what none of its rules accepts, accepts with the comment C(egress-gateway) go
     into its chains (iptables in both variants, ip6tables, other nftables tables), and are all that changes there.
   - What is managed is the nftables table C(inet egress_gateway), routes of protocol 213 in tables from 3000, rules with
-    that protocol or with preference 98 or 99 and the product's mark mask, the device C(egress.vxlan), the directory
+    that protocol or with preference 99 and the product's mark mask, the device C(egress.vxlan), the directory
     C(/etc/egress-gateway), the sysctls of the plan, keepalived with that directory's configuration, the agent that
     brings back what others take away, and with systemd the units C(egress-gateway*.service) and drop-ins for
     systemd-networkd and C(nftables.service). Nothing else is changed.

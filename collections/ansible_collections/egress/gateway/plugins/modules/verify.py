@@ -14,7 +14,8 @@ description:
   - Reads the same objects that M(egress.gateway.apply) manages and reports each one that differs from the plan, with
     the policy, slot or node that it comes from.
   - Changes nothing, takes no lock, and can be run at any time.
-  - Addresses and rules that keepalived moves between gateways are no drift, nor is a node that was drained.
+  - Addresses that keepalived moves between gateways are no drift where keepalived is master of their slot, and all of
+    them are there; nor is a node that was drained.
 options:
   bundle:
     description:
@@ -113,7 +114,8 @@ drained:
   type: bool
 conflicts:
   description:
-    - Every egress IP that has no owner, several, or one that is no gateway. No apply on this node can put that right.
+    - Every egress IP that has no owner, several, or one that is no gateway, and those whose packets leave by another
+      device than theirs. No apply on this node can put that right.
     - Empty on workers, and without O(probe_owners).
   returned: always
   type: list

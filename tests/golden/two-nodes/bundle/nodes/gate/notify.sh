@@ -3,6 +3,18 @@
 # keepalived calls this with: INSTANCE slot_N MASTER|BACKUP|FAULT|STOP PRIORITY
 [ "$3" = STOP ] || setsid --fork flock --nonblock --close /run/egress-gateway/watch.lock \
     /etc/egress-gateway/watch >/dev/null 2>&1
+# What keepalived said last of each slot, for who compares the node with it. Of two scripts at once, the one that was
+# started later: its tick of the clock (proc(5), starttime), then its number.
+read -r stat </proc/$$/stat
+# shellcheck disable=SC2086  # the words of the file
+set -- "$1" "$2" "$3" ${stat##*) }
+(
+    flock 9
+    read -r _ tick pid <"/run/egress-gateway/$2.state" || tick=0 pid=0
+    if [ "${23}" -gt "$tick" ] || { [ "${23}" -eq "$tick" ] && [ $$ -gt "$pid" ]; }; then
+        echo "$3 ${23} $$" >"/run/egress-gateway/$2.state"
+    fi
+) 9>/run/egress-gateway/state.lock 2>/dev/null
 # A master cannot have a route to its own tunnel VIP; who ceases to be one gets it back. Lines that hold already
 # fail, which does no harm.
 [ "$3" = MASTER ] && exit 0

@@ -17,7 +17,12 @@ import sys
 
 from ansible_collections.egress.gateway.plugins.module_utils.agent.loop import Loop
 from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import Ears
-from ansible_collections.egress.gateway.plugins.module_utils.agent.restore import KeepAccepted, KeepClosed, KeepOpen
+from ansible_collections.egress.gateway.plugins.module_utils.agent.restore import (
+    KeepAccepted,
+    KeepClosed,
+    KeepMoving,
+    KeepOpen,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import listening
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Schedule, Task
 from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables import LockWatch
@@ -33,7 +38,8 @@ _NICE = -10
 
 def tasks(paths: Paths, service: bool) -> list[Task]:
     """All that the agent does; to add one, add it here. ``service`` says whether systemd runs the daemons."""
-    return [KeepClosed(paths, service), KeepOpen(paths, service), KeepAccepted(paths, service)]
+    kinds = (KeepClosed, KeepOpen, KeepAccepted, KeepMoving)
+    return [kind(paths, service) for kind in kinds]
 
 
 def main() -> None:

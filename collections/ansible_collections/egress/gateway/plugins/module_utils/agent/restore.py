@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The egress-compiler authors
 # SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
 # Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
-"""Brings back what of ours somebody took away: by the resources and with the lock that apply has, in three tasks.
+"""Brings back what of ours somebody took away: by the resources and with the lock of apply, in tasks of their own.
 
 What keeps governed packets in comes first and waits for nothing else. What somebody added is left: verify names it.
 """
@@ -30,13 +30,15 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink impor
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Report, Task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.floating import SETTLED, Floating
 from ansible_collections.egress.gateway.plugins.module_utils.generation import generation, has_table
 from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
 from ansible_collections.egress.gateway.plugins.module_utils.node import KEEPALIVED, NFT_TABLE, RULESET, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
-from ansible_collections.egress.gateway.plugins.module_utils.resource import Resource
+from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Resource, settle
 from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import lacking, repair, repairable
@@ -155,6 +157,35 @@ class KeepOpen(Restore):
             time.sleep(_FAILOVER)
             return super()._is_wrong(bundle, kinds)
         return bool(found)
+
+
+class KeepMoving(Task):
+    """A slot's addresses are here while this node is its master, and only then, whoever moved one."""
+
+    name = "moved"
+    hears = frozenset([ADDRESSES, LINKS])
+    every = 10.0
+
+    def __init__(self, paths: Paths, service: bool) -> None:
+        self._paths = paths
+        self._service = service
+
+    def run(self, kinds: frozenset[str]) -> Report:
+        floating = self._floating(SETTLED)
+        if floating is None or not floating.difference():
+            return Report()
+        with lock.held(self._paths):
+            floating = self._floating(0.0)
+            done: Sequence[Change] = settle(floating, ("create", "modify", "remove")) if floating else ()
+            lock.remove_traces(self._paths, everything=False)
+        return Report([change.object for change in done])
+
+    def _floating(self, patience: float) -> Floating | None:
+        bundle = installed(self._paths)
+        if bundle is None or not bundle.plan.floating:
+            return None
+        keepalived = Keepalived(self._paths, bundle.files, self._service)
+        return Floating(Kernel(), self._paths, bundle.plan, lambda: not keepalived.difference(), patience)
 
 
 class KeepAccepted(Restore):

@@ -89,7 +89,7 @@ class FakeKernel:
 
 class FakePlan:
     def __init__(self, *addresses: str) -> None:
-        self.floating = [FloatingAddress(address, "eth0", "policy of " + address) for address in addresses]
+        self.floating = [FloatingAddress(address, "eth0", "policy of " + address, "slot_1") for address in addresses]
 
 
 def test_only_addresses_of_the_plan_before_can_be_left_over() -> None:

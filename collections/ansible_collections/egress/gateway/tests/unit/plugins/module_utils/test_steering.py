@@ -37,7 +37,6 @@ class FakePlan:
         Route(6, 3001, "fd11::fffe", "egress.vxlan", None, "slot 1", False),
         Route(4, 3001, None, None, 4278198272, "slot 1", False),
     )
-    floating_marks = frozenset({MARK})
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_a_changed_rule_is_added_before_the_old_one_goes(batches: list[tuple[str
     [
         (KernelRule(4, 99, MARK, MASK, 3001, 3), True),
         (KernelRule(4, 500, 7, 0xFF, 9, 213), True),
-        (KernelRule(4, 98, MARK, MASK, 254, 18), True),
+        (KernelRule(4, 98, MARK, MASK, 254, 18), False),
         (KernelRule(4, 100, MARK, MASK, 3001, 3), False),
         (KernelRule(4, 99, MARK, 0xFFFFFFFF, 3001, 3), False),
         (KernelRule(4, 99, 0x25000001, MASK, 3001, 3), False),
@@ -78,13 +77,6 @@ def test_a_changed_rule_is_added_before_the_old_one_goes(batches: list[tuple[str
 )
 def test_ownership_is_by_number(rule: KernelRule, ours: bool) -> None:
     assert bool(Rules(FakeKernel([rule]), None).difference()) is ours
-
-
-def test_a_masters_rule_is_keepaliveds_as_long_as_the_slot_is_here() -> None:
-    master = KernelRule(4, 98, MARK, MASK, 254, 18)
-    other = KernelRule(4, 98, MARK + 1, MASK, 254, 18)
-    objects = [c.object for c in Rules(FakeKernel([master, other]), FakePlan).difference() if c.action == "remove"]
-    assert objects == ["rule ipv4 preference 98 fwmark 0x26000002/0xff003fff protocol 18"]
 
 
 def test_a_route_to_a_local_address_need_not_be_there() -> None:
@@ -116,7 +108,6 @@ def test_routes_of_our_protocol_in_low_tables_are_not_ours() -> None:
 
 
 class FakeLast:
-    floating_marks: frozenset[int] = frozenset()
     last_resort = LastResort(
         "169.254.38.39",
         "eth0",
