@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egress_compiler.analyze.addresses import check_addresses
+from egress_compiler.analyze.default_routes import check_default_routes
 from egress_compiler.analyze.destinations import Reach, check_destinations
 from egress_compiler.analyze.fleet import check_fleet
 from egress_compiler.analyze.gateways import check_gateways, check_pool_sizes
@@ -27,6 +28,7 @@ def analyze(
     """Every finding goes to ``found``; the time grows linearly with pods, policies and addresses."""
     check_fleet(resolved, lock, found)
     check_addresses(resolved, settings, uplinks, found)
+    check_default_routes(resolved, settings, uplinks, found)
     check_tunnel_mtu(resolved, settings, uplinks, found)
     check_gateways(resolved, found)
     check_selection(resolved, found)

@@ -63,10 +63,10 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
     """Every address in use and whose it is, sorted."""
     cluster = resolved.cluster
     owners = {
-        parse_address(hop): f"the next hop of {further.interface}"
+        parse_address(hop): f"the next hop of {interface}"
         for node in cluster.nodes
-        for further in uplink_of(node.name, settings, uplinks).further
-        for hop in further.gateways.values()
+        for interface, gateways in uplink_of(node.name, settings, uplinks).next_hops()
+        for hop in gateways.values()
     }
     owners |= {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
     owners |= {

@@ -167,6 +167,9 @@ eip-off-uplink (error): An EIP of a further uplink that not all nodes of the gat
 uplinks (error): Further uplinks that do not fit
     A device twice, subnets that overlap, a next hop in none of them; they are egress_uplinks in the inventory and
     uplinks in the settings.
+uplink-no-route (error): EIPs on a device that is not the way to the outside
+    The node's default route is by another device, as on nodes with a management network, and no next hop is known in
+    the subnet of the EIPs. The playbook facts finds one where the node has a route by that device.
 eip-off-some-subnets (warning): An EIP in no subnet of some of the gateway's nodes
     When such a node becomes active, nobody on its segment asks it for the EIP, and what uses the EIP is cut off.
 eip-in-cluster (warning): An EIP in a pod or Service CIDR

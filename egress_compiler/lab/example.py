@@ -58,7 +58,7 @@ def _segments(compilation: Compilation) -> tuple[LabSegment, ...]:
     nodes: dict[str, list[str]] = {}
     routers: dict[str, set[str]] = {}
     for plan in compilation.plans:
-        for uplink in plan.uplinks:
+        for uplink in (uplink for uplink in plan.uplinks if uplink.interface != plan.interface):
             nodes.setdefault(uplink.interface, []).append(plan.node)
             hops = [route.via for route in plan.routes if route.table == uplink.table and route.via is not None]
             for cidr in (*uplink.cidrs4, *uplink.cidrs6):

@@ -13,7 +13,7 @@ import yaml
 
 from egress_compiler.diagnostics import Collector, quoted
 from egress_compiler.load.files import POLICY_LIMIT, read_bytes, shown
-from egress_compiler.load.uplinks import INTERFACE, clash, parse_further
+from egress_compiler.load.uplinks import INTERFACE, Problem, clash, parse_further, parse_gateways
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import FAMILIES, AddressError, Family, Interval, Intervals, parse_span, union
 from egress_compiler.source import Position, SourceFile
@@ -24,6 +24,8 @@ MTU_VARIABLE = "egress_mtu"
 NODE_VARIABLE = "egress_node_name"
 CIDRS_VARIABLE = "egress_uplink_cidrs"
 FURTHER_VARIABLE = "egress_uplinks"
+GATEWAYS_VARIABLE = "egress_uplink_gateways"
+DEFAULTS_VARIABLE = "egress_default_interfaces"
 
 _NUMBER = re.compile(r"[1-9][0-9]{3,4}")
 _PLACE_IN_TEXT = re.compile(r"line (\d+)(?:,? column (\d+))?")
@@ -100,20 +102,40 @@ def _uplink(
         if parsed is None:
             wrong(CIDRS_VARIABLE, given, "a list of CIDRs", "such as [10.6.1.0/24]")
         cidrs = parsed or settings.uplink_cidrs
-    further = settings.further_uplinks
-    if FURTHER_VARIABLE in variables:
-        given = variables[FURTHER_VARIABLE]
-        further, problems = parse_further(given)
+
+    def report(variable: str, problems: Sequence[Problem]) -> None:
+        given = variables[variable]
         for problem in problems:
             entry = f"entry {problem.path[0] + 1}: " if problem.path and isinstance(problem.path[0], int) else ""
-            message = f"{FURTHER_VARIABLE} of host {quoted(host)}: {entry}{problem.message}"
-            where = _place(_at(given, problem.path), top) or _place(given, top) or _only_place(FURTHER_VARIABLE, top)
+            message = f"{variable} of host {quoted(host)}: {entry}{problem.message}"
+            where = _place(_at(given, problem.path), top) or _place(given, top) or _only_place(variable, top)
             found.error("uplinks", message, where, hint=problem.hint)
+
+    further = settings.further_uplinks
+    if FURTHER_VARIABLE in variables:
+        further, problems = parse_further(variables[FURTHER_VARIABLE])
+        report(FURTHER_VARIABLE, problems)
+    gateways = settings.uplink_gateways
+    if GATEWAYS_VARIABLE in variables:
+        gateways, problems = parse_gateways(variables[GATEWAYS_VARIABLE], cidrs)
+        report(GATEWAYS_VARIABLE, problems)
+    defaults = _default_interfaces(variables.get(DEFAULTS_VARIABLE, {}))
+    if defaults is None:
+        wrong(DEFAULTS_VARIABLE, variables[DEFAULTS_VARIABLE], "devices by family", "such as {ipv4: eth1}")
     if misfit := clash(str(interface), cidrs, further):
         where = _place(variables.get(FURTHER_VARIABLE), top) or _place(variables.get(INTERFACE_VARIABLE), top)
         hint = f"set {INTERFACE_VARIABLE}, {CIDRS_VARIABLE} or {FURTHER_VARIABLE} of the host"
         found.error("uplinks", f"of host {quoted(host)}: {misfit.message}", where, hint=hint)
-    return str(name), Uplink(str(interface), int(str(mtu)), cidrs, further)
+    return str(name), Uplink(str(interface), int(str(mtu)), cidrs, further, gateways, defaults or {})
+
+
+def _default_interfaces(given: object) -> Mapping[Family, str] | None:
+    """None where it is no mapping of families to devices; a family without a default route has an empty one."""
+    names: Mapping[Family, str] = {4: "ipv4", 6: "ipv6"}
+    if not isinstance(given, Mapping) or not {str(key) for key in given} <= {*names.values()}:
+        return None
+    devices = {family: str(given[name]) for family, name in names.items() if given.get(name)}
+    return devices if all(INTERFACE.fullmatch(device) for device in devices.values()) else None
 
 
 def _at(value: Any, path: Sequence[str | int]) -> Any:

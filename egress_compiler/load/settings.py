@@ -9,7 +9,7 @@ from typing import Any
 from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
-from egress_compiler.load.uplinks import clash, parse_further
+from egress_compiler.load.uplinks import clash, parse_further, parse_gateways
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.settings import (
     FurtherUplink,
@@ -81,6 +81,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         service_cidrs=service_cidrs,
         pod_cidrs=pod_cidrs,
         uplink_cidrs=uplink_cidrs,
+        uplink_gateways=_uplink_gateways(document, data, uplink_cidrs, found),
         gateway_reply_route=data.get("gatewayReplyRoute", defaults.gateway_reply_route),
         quarantine=data.get("quarantine"),
         further_uplinks=_further(document, data, uplink_cidrs, found),
@@ -167,6 +168,17 @@ def _further(
         place = document.at("uplinks", index, "interface")
         found.error("uplinks", misfit.message, place, hint="uplinks lists what a node has besides interface")
     return further
+
+
+def _uplink_gateways(
+    document: Document, data: Mapping[str, Any], uplink_cidrs: Mapping[Family, Intervals], found: Collector
+) -> Mapping[Family, str]:
+    if "uplinkGateways" not in data or document.faulty("uplinkGateways"):
+        return {}
+    gateways, problems = parse_gateways(data["uplinkGateways"], uplink_cidrs)
+    for problem in problems:
+        found.error("uplinks", problem.message, document.at("uplinkGateways", *problem.path), hint=problem.hint)
+    return gateways
 
 
 def _groups(

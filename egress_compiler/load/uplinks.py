@@ -65,6 +65,31 @@ def parse_further(value: object) -> tuple[tuple[FurtherUplink, ...], tuple[Probl
     return tuple(sorted(found, key=lambda uplink: uplink.interface)), tuple(problems)
 
 
+def parse_gateways(
+    value: object, cidrs: Mapping[Family, Intervals]
+) -> tuple[Mapping[Family, str], tuple[Problem, ...]]:
+    """The next hops of the main uplink's subnets by family, and all that is wrong; what is wrong is left out."""
+    if not isinstance(value, Mapping):
+        return {}, (Problem((), "next hops by family are wanted", "such as {ipv4: 10.6.1.1}"),)
+    names: Mapping[str, Family] = {"ipv4": 4, "ipv6": 6}
+    found: dict[Family, str] = {}
+    problems = []
+    for key, given in value.items():
+        family = names.get(str(key))
+        try:
+            if family is None:
+                raise _Invalid((key,), f"{quoted(str(key))} is no family", "use ipv4 and ipv6")
+            if not cidrs[family]:
+                message = f"the IPv{family} subnets of the uplink are not known, and the next hop is in one of them"
+                raise _Invalid(
+                    (key,), message, "name them: egress_uplink_cidrs in the inventory, uplinkCIDRs in the settings"
+                )
+            found[family] = _gateway(given, family, cidrs[family], (key,))
+        except _Invalid as invalid:
+            problems.append(invalid.problem)
+    return found, tuple(problems)
+
+
 class Clash(NamedTuple):
     """The further uplink that does not fit beside the main one, and why."""
 

@@ -75,7 +75,7 @@ def _node(
         slots=slots,
         rules=(*worker.rules(slots), *layout.wire_rules(node), *layout.reply_rules(node), *ways.rules(node)),
         routes=(*worker.routes(slots), *layout.wire_routes(node), *layout.reply_routes(node), *ways.routes(node)),
-        last_resort=second.of(steering.sources, layout.uplink(node.name).interface, is_gateway=is_gateway),
+        last_resort=second.of(steering.sources, layout.uplink(node.name).default_device(4), is_gateway=is_gateway),
         steer_sources=steering.sources,
         steer_classes=steering.classes,
         snat_sources=translation.sources,

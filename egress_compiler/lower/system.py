@@ -63,7 +63,7 @@ def node_sysctls(
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
     if is_gateway:
-        wanted += _gateway_sysctls(families, (uplink, *(way.interface for way in further)))
+        wanted += _gateway_sysctls(families, tuple(dict.fromkeys((uplink, *(way.interface for way in further)))))
     return tuple(sorted(wanted, key=lambda sysctl: sysctl.key))
 
 

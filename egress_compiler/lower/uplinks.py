@@ -1,4 +1,6 @@
-"""Further uplinks of gateway nodes: which EIP leaves by which, with tables of their own.
+"""Uplinks of gateway nodes that have tables of their own: which EIP leaves by which.
+
+These are the further ones, and the main one where its next hop is named, as the default route may be by another device.
 
 An EIP is chosen in postrouting, when a packet's way is decided.  So the way is chosen before, by the same answer: the
 mark of the EIP's uplink looks up a table that knows nothing but this uplink.
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from egress_compiler.ir import OwnAddress, SteerRoute, SteerRule, UplinkTable
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
+from egress_compiler.model.settings import FurtherUplink
 from egress_compiler.net import FAMILIES, Family, cidrs, contains, format_address
 from egress_compiler.numbering import (
     MARK_MASK,
@@ -21,14 +24,21 @@ from egress_compiler.numbering import (
 )
 
 MAIN = 0
-"""In place of a further uplink's number."""
+"""In place of the number of an uplink that has a table."""
 
 
 class UplinkWays:
-    """The further uplinks of each gateway node; workers need none."""
+    """The uplinks with tables of each gateway node; workers need none."""
 
     def __init__(self, layout: TunnelLayout) -> None:
         self._layout = layout
+
+    def _uplinks(self, node: Node) -> tuple[FurtherUplink, ...]:
+        main = self._layout.uplink(node.name)
+        if not main.gateways:
+            return main.further
+        cidrs = {family: main.cidrs[family] if family in main.gateways else () for family in FAMILIES}
+        return (*main.further, FurtherUplink(main.interface, cidrs, main.gateways))
 
     def tables(self, node: Node) -> tuple[UplinkTable, ...]:
         if not self._layout.is_gateway(node.name):
@@ -42,18 +52,18 @@ class UplinkWays:
                 cidrs4=tuple(cidrs(4, uplink.cidrs[4])),
                 cidrs6=tuple(cidrs(6, uplink.cidrs[6])),
             )
-            for number, uplink in enumerate(self._layout.uplink(node.name).further, 1)
+            for number, uplink in enumerate(self._uplinks(node), 1)
         )
 
     def number(self, node: Node, family: Family, eip: int) -> int:
-        """Of the further uplink by which ``eip`` leaves, MAIN where that is the main one."""
-        further = enumerate(self._layout.uplink(node.name).further, 1)
-        return next((number for number, uplink in further if contains(uplink.cidrs[family], eip)), MAIN)
+        """Of the uplink by which ``eip`` leaves; MAIN where that is the main one, and the node's own routes decide."""
+        uplinks = enumerate(self._uplinks(node), 1)
+        return next((number for number, uplink in uplinks if contains(uplink.cidrs[family], eip)), MAIN)
 
     def device(self, node: Node, family: Family, eip: int) -> str:
         """The one that has ``eip`` while the node is master."""
-        uplink, number = self._layout.uplink(node.name), self.number(node, family, eip)
-        return uplink.further[number - 1].interface if number != MAIN else uplink.interface
+        number = self.number(node, family, eip)
+        return self._uplinks(node)[number - 1].interface if number != MAIN else self._layout.uplink(node.name).interface
 
     def own6(self, node: Node) -> tuple[OwnAddress, ...]:
         """On the main uplink of a gateway, where that has one and its subnets are not known to be others."""
@@ -74,13 +84,13 @@ class UplinkWays:
 
     def routes(self, node: Node) -> tuple[SteerRoute, ...]:
         """The uplink's subnets, its next hop, and nothing else: no packet falls through to another device."""
-        further = self._layout.uplink(node.name).further
+        uplinks = self._uplinks(node)
         routes: list[SteerRoute] = []
         for family in FAMILIES:
             for way in self.tables(node):
                 if not _subnets(way)[family]:
                     continue
-                table, via = way.table, further[way.number - 1].gateways.get(family)
+                table, via = way.table, uplinks[way.number - 1].gateways.get(family)
                 for subnet in _subnets(way)[family]:
                     routes.append(SteerRoute(family, table, None, way.interface, None, None, False, subnet, "uplink"))
                 if via is not None:

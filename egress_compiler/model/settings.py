@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from egress_compiler.document import Document
@@ -109,6 +109,7 @@ class Settings:
     gateway_reply_route: bool = False
     """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    uplink_gateways: Mapping[Family, str] = field(default_factory=dict)
     quarantine: bool | None = field(default=None, repr=False, compare=False)
     """Objects with errors keep their last good state; None where nothing is said."""
     document: Document | None = field(default=None, repr=False, compare=False)
@@ -119,16 +120,34 @@ class Uplink:
     """How one node reaches the outside: device, MTU in bytes, and the device's subnets, empty where unknown.
 
     ``further`` are other devices with subnets of their own, sorted by name; useNodeIP and the tunnel never take them.
+    ``gateways`` are the next hops of its subnets by family: packets with an EIP take them and this device, whatever the
+    default route is.  ``default_interfaces`` are the devices of the default routes, as far as they are known.
     """
 
     interface: str
     mtu: int
     cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     further: tuple[FurtherUplink, ...] = ()
+    gateways: Mapping[Family, str] = field(default_factory=dict)
+    default_interfaces: Mapping[Family, str] = field(default_factory=dict)
+
+    def next_hops(self) -> Iterator[tuple[str, Mapping[Family, str]]]:
+        """The next hops that are known, by device."""
+        yield self.interface, self.gateways
+        for uplink in self.further:
+            yield uplink.interface, uplink.gateways
+
+    def default_device(self, family: Family) -> str:
+        """The one of the default route, which is this uplink's where nothing else is known."""
+        return self.default_interfaces.get(family, self.interface)
 
 
 def uplink_of(node: str, settings: Settings, uplinks: Mapping[str, Uplink]) -> Uplink:
     """What the inventory says of the node, else what the settings say of all."""
     return uplinks.get(node) or Uplink(
-        settings.interface, settings.uplink_mtu, settings.uplink_cidrs, settings.further_uplinks
+        settings.interface,
+        settings.uplink_mtu,
+        settings.uplink_cidrs,
+        settings.further_uplinks,
+        settings.uplink_gateways,
     )

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.facts import default_devices
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import FAMILIES, Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
 from ansible_collections.egress.gateway.plugins.module_utils.owners import answers
 from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress, Plan
@@ -56,10 +57,24 @@ def require_free(plan: Plan, before: Plan | None) -> None:
         )
 
 
+def astray(plan: Plan) -> list[Conflict]:
+    """EIPs of the main uplink whose packets leave by another device: that of the default route."""
+    found = []
+    for family in FAMILIES:
+        devices = default_devices(family) if family not in plan.own_table else []
+        if devices and plan.interface not in devices:
+            found += [
+                Conflict(eip.address, "on %s, and its packets leave by" % plan.interface, (devices[0],), eip.origin)
+                for eip in _eips(plan)
+                if (":" in eip.address) == (family == 6) and eip.device == plan.interface
+            ]
+    return found
+
+
 def _conflicts(plan: Plan) -> list[Conflict]:
     kernel = Kernel()
     eips = _eips(plan)
-    found = _misplaced(kernel, eips)
+    found = [*astray(plan), *_misplaced(kernel, eips)]
     answered, gateways = _asked(plan, eips)
     here = kernel.addresses()
     for eip in eips:

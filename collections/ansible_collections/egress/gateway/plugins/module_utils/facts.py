@@ -12,8 +12,9 @@ from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel, read_json
-from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import FAMILIES, Kernel, read_json
+from ansible_collections.egress.gateway.plugins.module_utils.node import PROTOCOL, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
 
 _VERSIONS = {
     "iproute2": ["ip", "-Version"],
@@ -28,14 +29,24 @@ OF_GATEWAYS = ("keepalived", "conntrack", "conntrackd")
 
 def node_info(address: str | None = None) -> dict[str, Any]:
     """NodeError when not even ``ip`` can be asked. ``address`` is one of the node, which tells the uplink."""
-    device = _default_device()
+    devices = {family: default_devices(family) for family in FAMILIES}
+    device = next((found[0] for found in devices.values() if found), "")
     links = Kernel().links()
     uplink = next((name for name, link in sorted(links.items()) if address in _locals(link)), device)
+    cidrs = _subnets(links.get(uplink, {}))
     return {
         "uplink": {
             "interface": uplink,
             "mtu": int(links[uplink]["mtu"]) if uplink in links else None,
-            "cidrs": _subnets(links.get(uplink, {})),
+            "cidrs": cidrs,
+            "gateways": {
+                "ipv%d" % family: hop
+                for family, found in devices.items()
+                if found and uplink not in found and (hop := _next_hop(family, uplink, cidrs))
+            },
+        },
+        "default_interfaces": {
+            "ipv%d" % family: uplink if uplink in found else found[0] for family, found in devices.items() if found
         },
         "interfaces": [_interface(name, link) for name, link in sorted(links.items())],
         "default_interface": device,
@@ -47,20 +58,38 @@ def node_info(address: str | None = None) -> dict[str, Any]:
     }
 
 
-def _default_device() -> str:
-    """The device of the preferred default route, IPv4 before IPv6; empty where there is none."""
-    for family in ("-4", "-6"):
-        routes = _default_routes(family)
-        if routes:
-            best = min(routes, key=lambda route: int(route.get("metric", 0)))
-            hops = best.get("nexthops") or [best]
-            return str(hops[0].get("dev", ""))
+def default_devices(family: Family) -> list[str]:
+    """The devices of the preferred default route, several where it has several next hops; none where there is none."""
+    routes = _routes(family, "default")
+    if not routes:
+        return []
+    best = min(routes, key=lambda route: int(route.get("metric", 0)))
+    hops = best.get("nexthops") or [best]
+    return [str(hop["dev"]) for hop in hops if hop.get("dev")]
+
+
+def _next_hop(family: Family, device: str, cidrs: Sequence[str]) -> str:
+    """Of a device that the default route does not take: the only one that a route of any table has; else empty.
+
+    Default routes count first.
+    """
+    subnets = [ipaddress.ip_network(text) for text in cidrs]
+    routes = [r for r in _routes(family, "table", "all", "dev", device) if str(r.get("protocol")) != str(PROTOCOL)]
+    for chosen in ([r for r in routes if r.get("dst") == "default"], routes):
+        hops = {str(route["gateway"]) for route in chosen if "gateway" in route}
+        hops = {hop for hop in hops if any(_is_near(ipaddress.ip_address(hop), subnet) for subnet in subnets)}
+        if len(hops) == 1:
+            return hops.pop()
     return ""
 
 
-def _default_routes(family: str) -> Sequence[Mapping[str, Any]]:
+def _is_near(hop: ipaddress.IPv4Address | ipaddress.IPv6Address, subnet: Any) -> bool:
+    return hop in subnet or (hop.version == 6 == subnet.version and hop.is_link_local)
+
+
+def _routes(family: Family, *words: str) -> Sequence[Mapping[str, Any]]:
     try:
-        return read_json(["ip", "-j", family, "route", "show", "default"])
+        return read_json(["ip", "-N", "-j", "-%d" % family, "route", "show", *words])
     except NodeError:  # a kernel without IPv6
         return []
 

@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.command import Node
 VERSION = 1
 
 Family = Literal[4, 6]
+FAMILIES: tuple[Family, ...] = (4, 6)
 
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -124,6 +125,8 @@ class Plan:
     interface: str
     uplinks: tuple[str, ...]
     """Devices that the node leaves by besides ``interface``."""
+    own_table: tuple[Family, ...]
+    """In which packets with an EIP of ``interface`` leave by it whatever the default route says."""
     tunnel: Tunnel
     wire: Wire | None
     peers: tuple[Peer, ...]
@@ -169,7 +172,17 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         node=str(data["node"]),
         role=_role(data["role"]),
         interface=_matching(_DEVICE, data["interface"]),
-        uplinks=tuple(_matching(_DEVICE, uplink["interface"]) for uplink in data.get("uplinks", ())),
+        uplinks=tuple(
+            _matching(_DEVICE, uplink["interface"])
+            for uplink in data.get("uplinks", ())
+            if uplink["interface"] != data["interface"]
+        ),
+        own_table=tuple(
+            family
+            for uplink in data.get("uplinks", ())
+            for family in FAMILIES
+            if uplink["interface"] == data["interface"] and uplink["cidrs%d" % family]
+        ),
         tunnel=Tunnel(
             device=_matching(_DEVICE, tunnel["device"]),
             vni=int(tunnel["vni"]),

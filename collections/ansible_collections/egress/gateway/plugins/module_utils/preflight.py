@@ -63,7 +63,16 @@ def check(
     if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
         _check_keepalived(bundle, paths)
     eips.require_free(bundle.plan, before)
-    return warnings + _mtu_warnings(bundle.plan, kernel) + accepts.locked(bundle.plan)
+    return warnings + _mtu_warnings(bundle.plan, kernel) + _astray(bundle.plan) + accepts.locked(bundle.plan)
+
+
+def _astray(plan: Plan) -> list[str]:
+    return [
+        "%s (%s) is %s %s, the device of the default route: set egress_uplink_gateways in the inventory, "
+        "playbooks/facts.yml finds it where the node has a route by %s"
+        % (first.address, first.origin, first.problem, first.seen[0], plan.interface)
+        for first in eips.astray(plan)[:1]
+    ]
 
 
 def _check_clashes(plan: Plan, before: Plan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:

@@ -55,7 +55,14 @@ egress_info:
   type: dict
   contains:
     uplink:
-      description: The uplink's C(interface), its C(mtu), and the C(cidrs) that it is in.
+      description:
+        - The uplink's C(interface), its C(mtu), and the C(cidrs) that it is in.
+        - C(gateways) has the next hop by family (C(ipv4), C(ipv6)) where the default route is by another device, if the
+          node has one route, or default route, by this one.
+      type: dict
+    default_interfaces:
+      description:
+        - The device of the default route by family (C(ipv4), C(ipv6)); the uplink where that is one of several.
       type: dict
     interfaces:
       description: Every device with its C(name), C(mtu), C(state), C(mac) and global C(addresses) with prefix length.
