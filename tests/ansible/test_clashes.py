@@ -172,6 +172,22 @@ def test_what_no_interface_is_there_for_is_repaired_as_far_as_it_goes(worker: No
     assert any("rule ipv4 preference 100" in name for name in objects(done["changes"]))
 
 
+def test_a_node_whose_plan_cannot_be_read_is_closed_at_least(worker: Node, bundle_dir: Path) -> None:
+    files = node_files(bundle_dir, "worker1")
+    worker.apply(files)
+    plant = "echo '{' >/etc/egress-gateway/plan.json; ip link add other type vxlan id 100 dstport 7789"
+    worker.shell(f"{DAMAGE} {plant}")
+    predicted = worker.apply(files, check=True)
+    done = worker.apply(files)
+    worker.shell("ip link delete other")
+    assert done["failed"]
+    assert objects(done["changes"])[0] == "table inet egress_gateway"
+    assert objects(done["changes"]) == objects(predicted["changes"])
+    assert "link egress.vxlan" not in objects(done["changes"])
+    assert not worker.apply(files).get("failed")
+    assert worker.verify(files) == []
+
+
 def test_verify_warns_of_what_came_later(worker: Node, bundle_dir: Path) -> None:
     worker.apply(node_files(bundle_dir, "worker1"))
     worker.shell("ip rule add preference 42 table main")
