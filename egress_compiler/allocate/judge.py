@@ -141,8 +141,11 @@ class _Judge:
         members = {node.name for node in self.resolved.gateways[gateway].nodes}
         if not now.meanwhile and entry.node in members:
             return
-        known = any(node.name == entry.node for node in self.resolved.cluster.nodes)
+        cluster = self.resolved.cluster
+        known = any(node.name == entry.node for node in cluster.nodes)
         why = f"is no node of EgressGateway {gateway}" if known else "is not in the cluster"
+        if entry.node in cluster.others:
+            why = cluster.others[entry.node].why
         if entry.node in members:
             others = ", ".join(other for other in self.allocation.groups[key] if other != key)
             why = f"is not where {others} is pinned, which shares an address with it"

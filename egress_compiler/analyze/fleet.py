@@ -39,7 +39,8 @@ def _needs(gateway: ResolvedGateway, other: OtherNode, lock: Lock) -> str:
         return ""
     if not gateway.nodes:
         return "has no other node"
-    eips = any(e.node == node.name for key, e in lock.eips.items() if key.partition("/")[0] == name)
+    placed = {e.meanwhile or e.node for key, e in lock.eips.items() if key.partition("/")[0] == name}
+    eips = node.name in placed
     policies = any(e.node == node.name and e.gateway == name for e in lock.policies.values())
     return "has EIPs or policies on it, which would move" if eips or policies else ""
 

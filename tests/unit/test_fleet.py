@@ -394,6 +394,22 @@ def test_a_gateway_node_without_an_address_is_an_error_where_it_is_needed(place:
     assert refusal(place, GW1, nameless) == [in_use]
 
 
+def test_a_pin_waits_for_a_node_that_has_no_address_yet(place: Place) -> None:
+    place.write(policies(2))
+    place.compile(GW1, GW2)
+    lock = place.inputs.lock_path
+    data = json.loads(lock.read_text())
+    key = next(key for key, entry in data["eips"].items() if entry["node"] == "gw1")
+    data["eips"][key]["pinned"] = True
+    lock.write_text(json.dumps(data))
+    assert codes(place.compile(GW2)) == ["warning pin-waits"]
+    nameless = node("gw1", labels=GATEWAY_LABEL, number=1)
+    compilation = place.compile(GW2, nameless)
+    assert codes(compilation) == ["warning node-address", "warning pin-waits"]
+    assert any("which has no InternalIP yet" in d.message for d in compilation.diagnostics)
+    assert sorted(preferred(place.compile(GW1, GW2))) == ["gw1", "gw2"]
+
+
 # -------------------------------------------------------------------------------------------------- our own traces
 
 
