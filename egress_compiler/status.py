@@ -19,6 +19,8 @@ API_VERSION = "egressgateway.spidernet.io/v1beta1"
 POLICY_LABEL = "spidernet.io/policy-name"
 COLUMNS = ("NAMESPACE", "NAME", "GATEWAY", "IPV4", "IPV6", "EGRESSTUNNEL")
 READY, NOT_READY = "Ready", "NotReady"
+NODE_NOT_READY = "NodeNotReady"
+"""A tunnel's phase, as the in-cluster controller calls it."""
 """What a gateway node's condition says."""
 WIDE_COLUMNS = ("BACKUPNODES", "PRIORITY", "PODS", "PINNED")
 GATEWAY_COLUMNS = (
@@ -116,7 +118,9 @@ def status_objects(resolved: Resolved, allocation: Allocation, plans: Sequence[N
         _policy(policy.policy.ref, allocation.placements[policy.policy.ref], allocation)
         for policy in sorted(resolved.policies, key=lambda p: p.policy.ref)
     ]
-    return [*gateways, *policies, *(_tunnel(plan, allocation) for plan in plans)]
+    ready = {node.name: node.ready for node in resolved.cluster.nodes}
+    tunnels = [_tunnel(plan, allocation, ready=ready.get(plan.node, True)) for plan in plans]
+    return [*gateways, *policies, *tunnels]
 
 
 def _text(placement: Placement, family: Family) -> str:
@@ -171,13 +175,14 @@ def _eip(addresses: tuple[str, str], refs: Iterable[Ref]) -> dict[str, Any]:
     return {"ipv4": addresses[0], "ipv6": addresses[1], "policies": policies}
 
 
-def _tunnel(plan: NodePlan, allocation: Allocation) -> dict[str, Any]:
+def _tunnel(plan: NodePlan, allocation: Allocation, *, ready: bool) -> dict[str, Any]:
     addresses = {_family_field(address): address.partition("/")[0] for address in plan.tunnel.addresses}
     parent = {"name": plan.interface, _family_field(plan.tunnel.underlay): plan.tunnel.underlay}
     # Of a node, not of a slot: what a gateway gives to connections whose pod is there.
     mark = f"{node_mark(allocation.node_index[plan.node]):#x}"
     tunnel = {**addresses, "mac": plan.tunnel.mac, "parent": parent}
-    return _object("EgressTunnel", plan.node, status={"mark": mark, "phase": READY, "tunnel": tunnel})
+    phase = READY if ready else NODE_NOT_READY
+    return _object("EgressTunnel", plan.node, status={"mark": mark, "phase": phase, "tunnel": tunnel})
 
 
 def _family_field(address: str) -> str:

@@ -62,9 +62,21 @@ def node_sysctls(
     ]
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
+    own = (TUNNEL_DEVICE, WORKER_DEVICE, GATEWAY_DEVICE) if is_gateway else (TUNNEL_DEVICE,)
+    wanted += _passing(families, own, (uplink, *(way.interface for way in further)))
     if is_gateway:
         wanted += _gateway_sysctls(families, tuple(dict.fromkeys((uplink, *(way.interface for way in further)))))
     return tuple(sorted(wanted, key=lambda sysctl: sysctl.key))
+
+
+def _passing(families: Sequence[Family], own: Sequence[str], uplinks: Sequence[str]) -> Iterator[Sysctl]:
+    """Each device may be kept from forwarding by itself, whatever the switches for all of them say."""
+    for family in families:
+        for device in (*own, *uplinks):
+            yield Sysctl(f"net/ipv{family}/conf/{device}/forwarding", "1", "packets of pods come in by this device")
+    if 6 in families:
+        for device in own:
+            yield Sysctl(f"net/ipv6/conf/{device}/disable_ipv6", "0", "IPv6 passes this device")
 
 
 def _gateway_sysctls(families: Sequence[Family], uplinks: Sequence[str]) -> Iterator[Sysctl]:

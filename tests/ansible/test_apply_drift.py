@@ -98,6 +98,19 @@ DRIFTS = (
         "not in the plan",
     ),
     Drift(
+        "connected route deleted",
+        "worker1",
+        "ip route delete 172.31.0.0/16 dev egress.vxlan",
+        ("route 172.31.0.0/16 on egress.vxlan",),
+        "the tunnel",
+    ),
+    Drift(
+        "connected IPv6 route deleted",
+        "gw1",
+        "ip -6 route delete fd11::/112 dev egress.vxlan",
+        ("route fd11::/112 on egress.vxlan",),
+    ),
+    Drift(
         "ip rule deleted",
         "worker1",
         f"ip -6 rule delete preference 99 fwmark {MARK}",
@@ -163,12 +176,171 @@ DRIFTS = (
         "ip address add 172.31.9.9/32 dev egress.vxlan",
         ("address 172.31.9.9/32 on egress.vxlan",),
     ),
+    Drift(
+        "ARP off",
+        "worker1",
+        "ip link set egress.vxlan arp off",
+        (
+            "link egress.vxlan arp",
+            *(f"neighbour {a} on egress.vxlan" for a in ("172.31.0.1", "fd11::1", "172.31.0.2", "fd11::2")),
+        ),
+        "the tunnel",
+    ),
+    Drift(
+        "in a bridge",
+        "worker1",
+        "ip link add br9 type bridge; ip link set egress.vxlan master br9",
+        ("link egress.vxlan master",),
+    ),
+    Drift("carrier off", "worker1", "ip link set egress.vxlan protodown on", ("link egress.vxlan protodown",)),
+    Drift("TTL of the tunnel", "worker1", "ip link set egress.vxlan type vxlan ttl 1", ("link egress.vxlan",)),
+    Drift("learning", "worker1", "ip link set egress.vxlan type vxlan learning", ("link egress.vxlan",)),
+    Drift(
+        "address deprecated",
+        "worker1",
+        "ip address change fd11::3/112 dev egress.vxlan preferred_lft 0",
+        ("address fd11::3/112 on egress.vxlan",),
+    ),
+    Drift(
+        "address that expires",
+        "worker1",
+        "ip address change 172.31.0.3/16 dev egress.vxlan valid_lft 300 preferred_lft 300",
+        ("address 172.31.0.3/16 on egress.vxlan",),
+    ),
+    Drift(
+        "FDB entry to another port",
+        "worker1",
+        "bridge fdb replace 66:65:67:00:00:01 dev egress.vxlan dst 10.6.1.11 port 4789 self permanent",
+        ("fdb 66:65:67:00:00:01 to 10.6.1.11 on egress.vxlan",),
+    ),
+    Drift(
+        "FDB entry that ages",
+        "worker1",
+        "bridge fdb replace 66:65:67:00:00:01 dev egress.vxlan dst 10.6.1.11 self dynamic",
+        ("fdb 66:65:67:00:00:01 to 10.6.1.11 on egress.vxlan",),
+    ),
+    Drift(
+        "flood entry of another VNI",
+        "worker1",
+        "bridge fdb append 00:00:00:00:00:00 dev egress.vxlan dst 10.6.1.11 vni 7 self permanent",
+        ("fdb 00:00:00:00:00:00 to 10.6.1.11 on egress.vxlan",),
+    ),
+    Drift(
+        "neighbour not permanent",
+        "worker1",
+        "ip neighbour replace 172.31.0.1 lladdr 66:65:67:00:00:01 dev egress.vxlan nud stale",
+        ("neighbour 172.31.0.1 on egress.vxlan",),
+    ),
+    Drift(
+        "route with an MTU",
+        "worker1",
+        "ip route replace default via 172.31.255.254 dev egress.vxlan table 3001 protocol 213 mtu lock 576",
+        ("route ipv4 default table 3001 metric 0",),
+    ),
+    Drift(
+        "route of several next hops",
+        "worker1",
+        "ip route replace default table 3001 protocol 213 nexthop via 172.31.0.1 dev egress.vxlan "
+        "nexthop via 172.31.0.2 dev egress.vxlan",
+        ("route ipv4 default table 3001 metric 0",),
+    ),
+    Drift(
+        "ip rule that ignores the default route",
+        "worker1",
+        f"ip rule delete preference 99 fwmark {MARK}; "
+        f"ip rule add preference 99 fwmark {MARK} table 3001 protocol 213 suppress_prefixlength 0",
+        (
+            f"rule ipv4 preference 99 fwmark {MARK}",
+            f"rule ipv4 preference 99 fwmark {MARK} suppress_prefixlength 0",
+        ),
+        "EgressGateway internet, slot of gw1",
+    ),
+    Drift(
+        "ip rule for one protocol",
+        "worker1",
+        f"ip -6 rule delete preference 99 fwmark {MARK}; "
+        f"ip -6 rule add preference 99 fwmark {MARK} ipproto tcp dport 80-90 table 3001 protocol 213",
+        (
+            f"rule ipv6 preference 99 fwmark {MARK}",
+            f"rule ipv6 preference 99 fwmark {MARK} ipproto 6 dport 80-90",
+        ),
+        "EgressGateway internet, slot of gw1",
+    ),
+    Drift(
+        "table put to sleep",
+        "worker1",
+        "nft add table inet egress_gateway '{ flags dormant; }'",
+        ("table inet egress_gateway",),
+    ),
+    Drift(
+        "end of the wire in a bridge",
+        "gw1",
+        "ip link add br9 type bridge; ip link set egress.worker master br9",
+        ("link egress.worker",),
+    ),
     Drift("MTU changed", "worker1", "ip link set egress.vxlan mtu 1400", ("link egress.vxlan mtu",)),
     Drift(
         "sysctl changed",
         "worker1",
         "echo 0 > /proc/sys/net/ipv4/conf/egress.vxlan/rp_filter",
         ("sysctl net/ipv4/conf/egress.vxlan/rp_filter",),
+    ),
+    Drift(
+        "forwarding off on the tunnel",
+        "worker1",
+        "echo 0 > /proc/sys/net/ipv4/conf/egress.vxlan/forwarding",
+        ("sysctl net/ipv4/conf/egress.vxlan/forwarding",),
+    ),
+    Drift(
+        "IPv6 forwarding off on the uplink",
+        "gw1",
+        "echo 0 > /proc/sys/net/ipv6/conf/eth0/forwarding",
+        ("sysctl net/ipv6/conf/eth0/forwarding",),
+    ),
+    Drift(
+        "forwarding off on the wire",
+        "gw1",
+        "echo 0 > /proc/sys/net/ipv4/conf/egress.gateway/forwarding",
+        ("sysctl net/ipv4/conf/egress.gateway/forwarding",),
+    ),
+    Drift(
+        "owner of a file",
+        "worker1",
+        "chown 1000 /etc/egress-gateway/nftables.nft",
+        ("file /etc/egress-gateway/nftables.nft",),
+        "the bundle",
+    ),
+    Drift(
+        "directory open to all",
+        "worker1",
+        "chmod 1777 /etc/egress-gateway",
+        ("directory /etc/egress-gateway",),
+        "what root runs",
+    ),
+    Drift(
+        "owner of a directory",
+        "gw1",
+        "chown 1000:1000 /var/lib/egress-gateway",
+        ("directory /var/lib/egress-gateway",),
+    ),
+    Drift(
+        "program open to all",
+        "worker1",
+        "chmod a+w /var/lib/egress-gateway/agent.pyz",
+        ("program /var/lib/egress-gateway/agent.pyz",),
+    ),
+    Drift(
+        "originals gone",
+        "worker1",
+        "rm /etc/egress-gateway/before.json",
+        ("file /etc/egress-gateway/before.json",),
+        "the sysctls before the first apply",
+    ),
+    Drift(
+        "copy of the originals gone",
+        "worker1",
+        "rm /var/lib/egress-gateway/before.json",
+        ("file /var/lib/egress-gateway/before.json",),
     ),
     Drift(
         "file edited",
@@ -237,6 +409,34 @@ def test_a_lost_device_comes_back_with_all_that_was_on_it(nodes: dict[str, Node]
         assert node.apply(files)["changed"]
         assert node.verify(files) == []
     nodes["gw1"].await_address("172.31.255.254")
+
+
+@pytest.mark.parametrize(
+    ("plant", "first"),
+    [
+        ("ip link set egress.vxlan down", "link egress.vxlan state"),
+        (
+            "echo 1 > /proc/sys/net/ipv6/conf/egress.vxlan/disable_ipv6",
+            "sysctl net/ipv6/conf/egress.vxlan/disable_ipv6",
+        ),
+    ],
+)
+def test_what_takes_more_along_is_named_first(plant: str, first: str, nodes: dict[str, Node], bundle_dir: Path) -> None:
+    node, files = nodes["worker1"], node_files(bundle_dir, "worker1")
+    node.shell(plant)
+    named = objects(node.verify(files))
+    assert named[0] == first
+    assert "address fd11::3/112 on egress.vxlan" in named
+    assert objects(node.apply(files)["changes"])[0] == first
+    assert node.verify(files) == []
+
+
+def test_originals_that_are_lost_are_said_to_be(nodes: dict[str, Node], bundle_dir: Path) -> None:
+    node, files = nodes["worker1"], node_files(bundle_dir, "worker1")
+    node.shell("rm /etc/egress-gateway/before.json /var/lib/egress-gateway/before.json")
+    assert len(node.verify(files)) == 2
+    assert "state absent will leave them as they are now" in str(node.apply(files)["warnings"])
+    assert node.verify(files) == []
 
 
 def test_another_kind_of_device_is_replaced(nodes: dict[str, Node], bundle_dir: Path) -> None:

@@ -460,6 +460,9 @@ def test_a_new_policy_goes_to_a_ready_gateway_and_what_is_placed_stays(place: Pl
     first = place.compile(down, GW2, W1)
     assert preferred(first) == ["gw2"]
     assert states(first) == {"gw1": "NotReady", "gw2": "Ready"}
+    tunnels = [item for item in yaml.safe_load_all(first.files["status.yaml"]) if item["kind"] == "EgressTunnel"]
+    phases = {item["metadata"]["name"]: item["status"]["phase"] for item in tunnels}
+    assert (phases["gw1"], phases["gw2"]) == ("NodeNotReady", "Ready")
     assert codes(first) == ["warning gateway-not-ready"]
     assert [row[-1] for row in gateway_rows(first.resolved, first.allocation)] == ["gw1(NotReady),gw2"]
     place.write(policies(4))

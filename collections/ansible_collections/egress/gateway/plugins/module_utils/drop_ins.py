@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write
 from ansible_collections.egress.gateway.plugins.module_utils.node import RULESET, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
@@ -44,7 +44,7 @@ class DropIns(Resource):
 
     def actual(self) -> Items:
         return {
-            _key(path): Item("\n" + path.read_text(encoding="utf-8", errors="replace"))
+            _key(path): Item("\n" + path.read_text(encoding="utf-8", errors="replace") + irregular(path))
             for path in (self._paths.networkd, self._paths.nftables)
             if path.is_file()
         }

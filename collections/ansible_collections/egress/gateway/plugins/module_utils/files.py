@@ -19,6 +19,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.command import Node
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
 
+OTHERS_WRITE = 0o022
 _UNFINISHED = ".egress-gateway-new"
 _HOUR = 3600
 
@@ -38,7 +39,7 @@ class Files(Resource):
         for name, text in read_files(self._paths).items():
             if name != PLAN:
                 path = self._paths.file(name)
-                found[_key(path)] = Item(_state(text, _mode(path)))
+                found[_key(path)] = Item(_state(text, _mode(path)) + _owner(path))
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
@@ -59,17 +60,22 @@ class Record(Resource):
         return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
 
     def actual(self) -> Items:
-        names = [self._paths.file(PLAN)] + ([] if self._files else [self._paths.originals, self._paths.drained])
+        own = [self._paths.originals, self._paths.originals_copy, self._paths.drained]
         found = {}
-        for path in names:
+        for path in [self._paths.file(PLAN), *([] if self._files else own)]:
             if path.is_file():
-                found[_key(path)] = Item(_state(path.read_text(encoding="utf-8", errors="replace"), _mode(path)))
+                text = path.read_text(encoding="utf-8", errors="replace")
+                found[_key(path)] = Item(_state(text, _mode(path)) + _owner(path))
         if not self._files and self._may_remove_directory():
             found["directory %s" % self._paths.config] = Item("present")
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        return _fix(changes, self._files)
+        error = _fix(changes, self._files)
+        if not self._files:
+            with contextlib.suppress(OSError):  # not there, not empty, or a mount point
+                self._paths.state.rmdir()
+        return error
 
     def _may_remove_directory(self) -> bool:
         directory = self._paths.config
@@ -110,6 +116,7 @@ def write_bytes(path: Path, content: bytes, bits: int) -> None:
     try:
         with temporary.open("wb") as file:
             os.fchmod(file.fileno(), bits)
+            os.fchown(file.fileno(), os.geteuid(), os.getegid())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -131,6 +138,20 @@ def _sync_directory(directory: Path) -> None:
 
 def _key(path: Path) -> str:
     return "file %s" % path
+
+
+def irregular(path: Path) -> str:
+    """How somebody else than root could change what is there; empty where nobody can. For programs and directories."""
+    bits = _mode(path)
+    return _owner(path) + (" mode %04o" % bits if bits & OTHERS_WRITE else "")
+
+
+def _owner(path: Path) -> str:
+    """Empty for root, as whom all of this runs."""
+    found = path.stat()
+    if (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid()):
+        return ""
+    return " owner %d:%d" % (found.st_uid, found.st_gid)
 
 
 def _mode(path: Path) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class KernelRule:
     interface: str = ""
     action: str = ""
     """As ip rule writes it, where it is no look-up in ``table``."""
+    more: str = ""
+    """What else it asks for, as ip rule writes it; none of ours has that."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class KernelRoute:
     via: str | None
     device: str | None
     kind: str
+    more: str = ""
+    """What else it has, in words for people; none of ours has that."""
+
+
+@dataclass(frozen=True)
+class FdbEntry:
+    """``more`` are words that ``bridge fdb`` would need beyond MAC and destination; none of them is ours."""
+
+    mac: str
+    destination: str
+    permanent: bool
+    more: str = ""
 
 
 class Kernel:
@@ -74,6 +89,12 @@ class Kernel:
         """All routes of our protocol, in any table."""
         return self._once("routes", lambda: [r for family in FAMILIES for r in _routes(family)])
 
+    def connected(self) -> Sequence[str]:
+        """Destinations of the routes in the main table that the kernel made of the tunnel device's addresses."""
+        if DEVICE not in self.links():
+            return ()
+        return self._once("connected", lambda: [r["dst"] for family in FAMILIES for r in _connected(family)])
+
     def neighbours(self) -> Mapping[str, str]:
         """Permanent neighbours on the tunnel device: address to MAC."""
         if DEVICE not in self.links():
@@ -81,12 +102,11 @@ class Kernel:
         argv = ["ip", "-j", "neighbour", "show", "dev", DEVICE, "nud", "permanent"]
         return self._once("neighbours", lambda: {n["dst"]: n.get("lladdr", "") for n in read_json(argv)})
 
-    def fdb(self) -> frozenset[tuple[str, str]]:
-        """Forwarding entries of the tunnel device: (MAC, remote underlay address)."""
+    def fdb(self) -> Sequence[FdbEntry]:
+        """Forwarding entries of the tunnel device that lead to a remote underlay address."""
         if DEVICE not in self.links():
-            return frozenset()
-        argv = ["bridge", "-j", "fdb", "show", "dev", DEVICE]
-        return self._once("fdb", lambda: frozenset((e["mac"], e["dst"]) for e in read_json(argv) if "dst" in e))
+            return ()
+        return self._once("fdb", lambda: parse_fdb(read_json(["bridge", "-j", "fdb", "show", "dev", DEVICE])))
 
     def table(self) -> Listing:
         """Our nftables table as nft's JSON objects; empty when there is none."""
@@ -102,6 +122,21 @@ class Kernel:
             self._read[key] = read()
         value: T = self._read[key]
         return value
+
+
+def parse_fdb(entries: Listing) -> Sequence[FdbEntry]:
+    """What ``bridge -j fdb show`` has of entries with a destination."""
+    words = (("port", "port"), ("vni", "vni"), ("src_vni", "src_vni"), ("viaIf", "via"))
+    return [
+        FdbEntry(
+            entry["mac"],
+            entry["dst"],
+            entry.get("state") == "permanent",
+            " ".join("%s %s" % (word, entry[key]) for key, word in words if key in entry),
+        )
+        for entry in entries
+        if "dst" in entry
+    ]
 
 
 def has_ipv6() -> bool:
@@ -135,11 +170,22 @@ def _rules(family: Family) -> list[KernelRule]:
             int(r.get("protocol", 0)),
             _source(r),
             str(r.get("iif", "")),
-            "goto %d" % r["goto"] if "goto" in r else "nop" if "nop" in r else "",
+            _action(r),
+            more_of_rule(r),
         )
         for r in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"])
         if "fwmark" in r or int(r.get("protocol", 0)) == PROTOCOL
     ]
+
+
+def _action(rule: Mapping[str, Any]) -> str:
+    """Empty for a look-up."""
+    if "goto" in rule:
+        return "goto %d" % rule["goto"]
+    if "action" in rule:
+        action = str(rule["action"])
+        return "type %s" % _ROUTE_TYPES.get(action, action)
+    return "nop" if "nop" in rule else ""
 
 
 def _source(rule: Mapping[str, Any]) -> str:
@@ -148,6 +194,36 @@ def _source(rule: Mapping[str, Any]) -> str:
     if source == "all" or rule.get("srclen") == 0:
         return ""
     return "%s/%s" % (source, rule["srclen"]) if "srclen" in rule else source
+
+
+def more_of_rule(rule: Mapping[str, Any]) -> str:
+    """What ``ip -N -j rule`` shows of a rule beyond source, mark, device and action."""
+    words = ["not"] if "not" in rule else []
+    if "dst" in rule:
+        words.append("to %s/%s" % (rule["dst"], rule.get("dstlen", 128 if ":" in rule["dst"] else 32)))
+    words += ["%s %s" % (word, rule[word]) for word in ("tos", "oif", "tun_id") if word in rule]
+    if "ipproto" in rule:
+        words.append("ipproto %s" % str(rule["ipproto"]).rpartition("-")[2])
+    for key, word in (("sport", "sport"), ("dport", "dport"), ("uid", "uidrange")):
+        if key in rule:
+            words.append("%s %s" % (word, rule[key]))
+        if key + "_start" in rule:
+            words.append("%s %s-%s" % (word, rule[key + "_start"], rule[key + "_end"]))
+    for key, word in (("suppress_prefixlen", "suppress_prefixlength"), ("suppress_ifgroup", "suppress_ifgroup")):
+        words += ["%s %s" % (word, rule[key])] if key in rule else []
+    words += ["l3mdev"] if "l3mdev" in rule else []
+    return " ".join(words)
+
+
+def more_of_route(route: Mapping[str, Any]) -> str:
+    """What ``ip -N -j route`` shows of a route beyond destination, next hop, device, table and metric."""
+    words = ["%s %s" % (key, route[key]) for key in ("prefsrc", "nhid", "expires") if key in route]
+    words += ["from %s" % route["from"]] if route.get("from", "default") != "default" else []
+    words += ["encap"] if "encap" in route else []
+    words += ["%s %s" % pair for metrics in route.get("metrics", ()) for pair in sorted(metrics.items())]
+    for hop in route.get("nexthops", ()):
+        words.append("nexthop %s on %s" % (hop.get("gateway", "direct"), hop.get("dev", "nothing")))
+    return " ".join(words)
 
 
 def _routes(family: Family) -> list[KernelRoute]:
@@ -161,10 +237,20 @@ def _routes(family: Family) -> list[KernelRoute]:
             int(r.get("metric", 0)),
             r.get("gateway"),
             r.get("dev") if "gateway" in r or str(r.get("type", "1")) in ("1", "unicast") else None,
-            "%s %s" % (_ROUTE_TYPES.get(r.get("type", "1"), r.get("type")), r.get("dst", "default")),
+            "%s %s" % (_ROUTE_TYPES.get(r.get("type", "1"), r.get("type")), r.get("dst", "default"))
+            + (" tos %s" % r["tos"] if "tos" in r else ""),
+            more_of_route(r),
         )
         for r in read_json(argv)
     ]
+
+
+def _connected(family: Family) -> list[dict[str, Any]]:
+    if family == 6 and not has_ipv6():
+        return []
+    return read_json(
+        ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "254", "dev", DEVICE, "protocol", "2"]
+    )
 
 
 class _LastTable:
@@ -184,12 +270,20 @@ def _table() -> Listing:
 
 
 def _read_table() -> Listing:
-    done = run(["nft", "-j", "-s", "list", "table", "inet", NFT_TABLE], check=False)
+    argv = ["list", "table", "inet", NFT_TABLE]
+    done = run(["nft", "-j", "-s", *argv], check=False)
     if done.status != 0:
         if "No such file or directory" in done.stderr:
             return []
         raise NodeError("nft list table inet %s: %s" % (NFT_TABLE, done.stderr.strip()))
-    return parse_table(done.stdout)
+    try:
+        return parse_table(done.stdout)
+    except NodeError:
+        # Some releases break off at a table's flags, which are nothing that a table of ours has.
+        flags = re.search(r"^\tflags (.*)$", run(["nft", "-s", *argv], check=False).stdout, re.MULTILINE)
+        if flags is None:
+            raise
+        return [{"table": {"family": "inet", "name": NFT_TABLE, "flags": flags.group(1)}}]
 
 
 def parse_table(text: str) -> list[dict[str, Any]]:

@@ -18,10 +18,21 @@ _LINK = "link " + DEVICE
 _MTU = _LINK + " mtu"
 _MAC = _LINK + " mac"
 _STATE = _LINK + " state"
+_ARP = _LINK + " arp"
+_MASTER = _LINK + " master"
+_PROTODOWN = _LINK + " protodown"
+_WANTED = {_STATE: "up", _ARP: "on", _MASTER: "none", _PROTODOWN: "off"}
+"""What each of these settings is on a device that packets pass."""
+
+
+_NOT_SET = ("ttl", "tos", "df", "group", "remote", "group6", "remote6", "proxy", "rsc", "l2miss", "l3miss", "external")
+_NOT_SET += ("gbp", "gpe", "vnifilter")
+_UNSET = (None, False, 0, "", "unset")
+"""Of a VXLAN device's options those that change what becomes of packets, and how the usual is shown."""
 
 
 class Link(Resource):
-    """One device. MAC, MTU and up are changed in place; for anything else it is made anew, and all that is on it."""
+    """One device. Its settings are changed in place; of another kind, it is made anew, and all that is on it."""
 
     def __init__(self, kernel: Kernel, paths: Paths, plan: Plan | None) -> None:
         self._kernel = kernel
@@ -40,7 +51,7 @@ class Link(Resource):
             _LINK: Item(kind, "the tunnel"),
             _MAC: Item(tunnel.mac, "the tunnel"),
             _MTU: Item(str(tunnel.mtu), "the tunnel"),
-            _STATE: Item("up", "the tunnel"),
+            **{key: Item(value, "the tunnel") for key, value in _WANTED.items()},
         }
 
     def actual(self) -> Items:
@@ -53,7 +64,7 @@ class Link(Resource):
             _LINK: Item(_found(link)),
             _MAC: Item(link.get("address", "")),
             _MTU: Item(str(link.get("mtu", ""))),
-            _STATE: Item("up" if "UP" in link.get("flags", ()) else "down"),
+            **{key: Item(value) for key, value in settings(link).items()},
         }
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
@@ -92,13 +103,13 @@ class Addresses(Resource):
 
     def desired(self) -> Items:
         wanted = self._plan.tunnel.addresses if self._plan else ()
-        return {_address(address): Item("present", "the tunnel") for address in wanted}
+        return {_address(address): Item(_PRESENT, "the tunnel") for address in wanted}
 
     def actual(self) -> Items:
         floating = {a.address for a in self._plan.floating} if self._plan else set()
         link = self._kernel.links().get(DEVICE, {})
         return {
-            _address("%s/%d" % (a["local"], a["prefixlen"])): Item("present")
+            _address("%s/%d" % (a["local"], a["prefixlen"])): Item(_condition(a))
             for a in link.get("addr_info", ())
             if a.get("scope") != "link" and a["local"] not in floating
         }
@@ -107,11 +118,28 @@ class Addresses(Resource):
         lines = []
         for change in changes:
             address = change.object.split(" ")[1]
-            verb = "delete" if change.action == "remove" else "replace"
             # Nobody else can have the address, and a tentative one would not be answered for in the first second.
-            nodad = " nodad" if ":" in address and verb == "replace" else ""
-            lines.append("address %s %s dev %s%s" % (verb, address, DEVICE, nodad))
+            nodad = " nodad" if ":" in address else ""
+            if change.action == "modify" and "dadfailed" not in (change.before or ""):
+                # In place: with an address that goes, neighbours and routes of the device go.
+                lines.append("address change %s dev %s valid_lft forever preferred_lft forever" % (address, DEVICE))
+                continue
+            if change.action != "create":
+                lines.append("address delete %s dev %s" % (address, DEVICE))
+            if change.action != "remove":
+                lines.append("address replace %s dev %s%s" % (address, DEVICE, nodad))
         return batch(["ip"], lines)
+
+
+_PRESENT = "present"
+_FOREVER = 0xFFFFFFFF
+
+
+def _condition(address: Mapping[str, Any]) -> str:
+    """Of an address as ``ip -j`` shows it: one that is not used, or goes by itself, is not what is wanted."""
+    marks = [mark for mark in ("deprecated", "dadfailed") if address.get(mark)]
+    marks += ["expires"] if address.get("valid_life_time", _FOREVER) != _FOREVER else []
+    return ", ".join([_PRESENT, *marks])
 
 
 def _address(address: str) -> str:
@@ -130,7 +158,19 @@ def _found(link: Mapping[str, Any]) -> str:
         return str(info.get("info_kind", "another kind of device"))
     data = info.get("info_data", {})
     local = data.get("local") or data.get("local6") or ""
-    return _kind(data.get("id"), data.get("port"), local, data.get("link", ""), bool(data.get("learning")))
+    kind = _kind(data.get("id"), data.get("port"), local, data.get("link", ""), bool(data.get("learning")))
+    return " ".join([kind, *("%s %s" % (key, data[key]) for key in _NOT_SET if data.get(key) not in _UNSET)])
+
+
+def settings(link: Mapping[str, Any]) -> dict[str, str]:
+    """What a device, as ``ip -d -j`` shows it, has of what stops packets or leads them elsewhere."""
+    flags = link.get("flags", ())
+    return {
+        _STATE: "up" if "UP" in flags else "down",
+        _ARP: "off" if "NOARP" in flags else "on",
+        _MASTER: link.get("master", "none"),
+        _PROTODOWN: "on" if link.get("proto_down") else "off",
+    }
 
 
 def _create(tunnel: Tunnel) -> list[str]:
@@ -142,4 +182,11 @@ def _create(tunnel: Tunnel) -> list[str]:
 
 
 def _setting(name: str, tunnel: Tunnel) -> str:
-    return {_MAC: "address " + tunnel.mac, _MTU: "mtu %d" % tunnel.mtu, _STATE: "up"}[name]
+    return {
+        _MAC: "address " + tunnel.mac,
+        _MTU: "mtu %d" % tunnel.mtu,
+        _STATE: "up",
+        _ARP: "arp on",
+        _MASTER: "nomaster",
+        _PROTODOWN: "protodown off",
+    }[name]

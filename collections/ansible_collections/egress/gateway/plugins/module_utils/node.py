@@ -61,6 +61,11 @@ class Paths:
         return self.config / "before.json"
 
     @property
+    def originals_copy(self) -> Path:
+        """The same once more, where nobody tidies up."""
+        return self.state / "before.json"
+
+    @property
     def drained(self) -> Path:
         """What keepalived watches: 1 gives the node the lowest priority in every slot, no file its own."""
         return self.config / "drained"

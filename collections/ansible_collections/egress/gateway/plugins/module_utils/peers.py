@@ -59,25 +59,40 @@ class Forwarding(Resource):
 
     def desired(self) -> Items:
         return {
-            _entry(mac, peer.underlay): Item("present", "node " + peer.node)
+            _entry(mac, peer.underlay): Item(_PERMANENT, "node " + peer.node)
             for peer in self._peers
             for mac in (_FLOOD, peer.mac)
         }
 
     def actual(self) -> Items:
-        return {_entry(mac, dst): Item("present") for mac, dst in sorted(self._kernel.fdb())}
+        states: dict[str, list[str]] = {}
+        for entry in self._kernel.fdb():
+            state = " ".join(filter(None, [_PERMANENT if entry.permanent else "not permanent", entry.more]))
+            states.setdefault(_entry(entry.mac, entry.destination), []).append(state)
+        return {key: Item(", ".join(sorted(several))) for key, several in sorted(states.items())}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        found = self._kernel.fdb()
         lines = []
         for change in changes:
             words = change.object.split(" ")
             mac, dst = words[1], words[3]
-            if change.action == "remove":
-                verb = "delete"
-            else:
-                verb = "append" if mac == _FLOOD else "replace"
-            lines.append("fdb %s %s dev %s dst %s self permanent" % (verb, mac, DEVICE, dst))
+            if change.action != "create":
+                lines += [
+                    _line("delete", mac, dst, entry.more)
+                    for entry in found
+                    if (entry.mac, entry.destination) == (mac, dst)
+                ]
+            if change.action != "remove":
+                lines.append(_line("append" if mac == _FLOOD else "replace", mac, dst, "permanent"))
         return batch(["bridge"], lines)
+
+
+_PERMANENT = "permanent"
+
+
+def _line(verb: str, mac: str, destination: str, more: str) -> str:
+    return " ".join(filter(None, ["fdb", verb, mac, "dev", DEVICE, "dst", destination, "self", more]))
 
 
 def _entry(mac: str, dst: str) -> str:

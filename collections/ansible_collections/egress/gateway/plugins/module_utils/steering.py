@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, batch
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
@@ -67,11 +68,12 @@ class Rules(Resource):
             for change in sorted(changes, key=self._turn):
                 if change.object.startswith("rule ipv%d " % family):
                     # Add before delete: while a rule's table changes, its packets match the one or the other.
+                    if change.action == "create":
+                        lines += ["rule delete " + _found_rule_words(r) for r in self._narrower(change.object)]
                     if change.action != "remove":
                         lines.append("rule add " + _rule_words(wanted[change.object], PROTOCOL))
                     if change.action != "create":
-                        found = self._found[change.object]
-                        lines.append("rule delete " + _rule_words(found, found.protocol))
+                        lines.append("rule delete " + _found_rule_words(self._found[change.object]))
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
 
@@ -81,6 +83,10 @@ class Rules(Resource):
             return -1
         preference = self._found[change.object].preference
         return _TAKEN_AWAY.index(preference) if preference in _TAKEN_AWAY else 0
+
+    def _narrower(self, wanted: str) -> list[KernelRule]:
+        """Rules in the place of a wanted one that ask for more: to the kernel the wanted one may exist already."""
+        return [rule for key, rule in self._found.items() if rule.more and key.startswith(wanted + " ")]
 
 
 class Routes(Resource):
@@ -170,7 +176,9 @@ class LastRoutes(Resource):
 
     def actual(self) -> Items:
         return {
-            "route ipv%d %s table %d" % (r.family, _last_route(r), LAST_TABLE): Item("present")
+            "route ipv%d %s table %d" % (r.family, _last_route(r), LAST_TABLE): Item(
+                "present" + (", " + r.more if r.more else "")
+            )
             for r in self._kernel.routes()
             if r.table == LAST_TABLE
         }
@@ -203,6 +211,7 @@ def _last_route(route: KernelRoute) -> str:
 
 def _rule_key(rule: Rule | KernelRule, protocol: int) -> str:
     other = "" if protocol == PROTOCOL else " protocol %d" % protocol
+    other += " " + rule.more if isinstance(rule, KernelRule) and rule.more else ""
     return "rule ipv%d preference %d %s%s" % (rule.family, rule.preference, _selector(rule) or "from all", other)
 
 
@@ -225,6 +234,11 @@ def _action(rule: Rule | KernelRule) -> str:
     return rule.action or "table %d" % rule.table
 
 
+def _found_rule_words(rule: KernelRule) -> str:
+    """All that it has: to the kernel, words that are left out stand for any."""
+    return _rule_words(rule, rule.protocol) + (" " + rule.more if rule.more else "")
+
+
 def _metric(route: Route) -> int:
     if route.metric is not None:
         return route.metric
@@ -242,9 +256,12 @@ def _plain(kind: str) -> str:
 
 
 def _route_value(route: Route | KernelRoute) -> str:
+    if isinstance(route, KernelRoute) and route.more.startswith("nexthop "):
+        return route.more
     if route.device is None:
         return "unreachable"
-    return ("via %s " % route.via if route.via else "") + "dev %s" % route.device
+    more = " " + route.more if isinstance(route, KernelRoute) and route.more else ""
+    return ("via %s " % route.via if route.via else "") + "dev %s" % route.device + more
 
 
 def _route_words(route: Route) -> str:
@@ -257,6 +274,6 @@ def _route_words(route: Route) -> str:
 
 
 def _found_words(route: KernelRoute) -> str:
-    via = " " + _route_value(route) if route.device is not None else ""
+    via = " " + _route_value(replace(route, more="")) if route.device is not None else ""
     metric = " metric %d" % route.metric if route.metric else ""
     return "%s%s%s table %d protocol %d" % (route.kind, via, metric, route.table, PROTOCOL)

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
+from ansible_collections.egress.gateway.plugins.module_utils import originals
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.files import write
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
@@ -69,39 +67,38 @@ class Sysctls(Resource):
         """Adds what is not remembered yet, with what goes along; what is remembered is never overwritten."""
         if not self._remember:
             return
-        originals = _read(self._paths.originals)
+        known = originals.read(self._paths)
         new: dict[str, str] = {}
         for sysctl in self._wanted:
             value = self._value(sysctl.key)
-            if value is None or sysctl.key in originals:
+            if value is None or sysctl.key in known:
                 continue
             new[sysctl.key] = value
             if value != _normal(sysctl.value):
                 moved = ((key, self._value(key)) for key in self._companions(sysctl.key))
                 new.update((key, found) for key, found in moved if found is not None)
         if new:
-            text = json.dumps({**new, **originals}, indent=1, sort_keys=True) + "\n"
-            write(self._paths.originals, text, 0o644)
+            originals.save(self._paths, {**new, **known})
 
     def _drop_restored(self) -> None:
         """Forgets what is no longer of the plan and back at its original: from here on it is somebody else's."""
         if not self._remember:
             return
-        originals = _read(self._paths.originals)
+        known = originals.read(self._paths)
         wanted = {s.key: s for s in self._wanted}
         kept = {
             key: value
-            for key, value in originals.items()
+            for key, value in known.items()
             if key in wanted or not self._chosen(key) or _moved_by(key, wanted) or self._value(key) not in (value, None)
         }
-        if kept != originals:
-            write(self._paths.originals, json.dumps(kept, indent=1, sort_keys=True) + "\n", 0o644)
+        if kept != known:
+            originals.save(self._paths, kept)
 
     def _originals(self) -> Mapping[str, str]:
         """The remembered values that this resource may restore: those of our own device go with it."""
         if not self._remember:
             return {}
-        return {key: value for key, value in _read(self._paths.originals).items() if self._chosen(key)}
+        return {key: value for key, value in originals.read(self._paths).items() if self._chosen(key)}
 
     def _companions(self, switch: str) -> list[str]:
         root = ROUTER_SWITCHES.get(switch)
@@ -136,15 +133,3 @@ def _moved_by(key: str, wanted: Mapping[str, Sysctl]) -> bool:
 
 def _switches_first(item: tuple[str, str]) -> tuple[bool, str]:
     return (item[0] not in ROUTER_SWITCHES, item[0])
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise NodeError("%s is damaged, and with it the original sysctls: %s" % (path, error)) from error
-    if not isinstance(data, dict):
-        raise NodeError("%s is damaged, and with it the original sysctls" % path)
-    return {str(key): str(value) for key, value in data.items()}

@@ -16,6 +16,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.accepts import Acce
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.connected import Connected
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import DropIns, networkd_warnings
@@ -27,7 +28,9 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kerne
 from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PLAN, RULESET, WIRE, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.originals import LOST, Originals
 from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
+from ansible_collections.egress.gateway.plugins.module_utils.places import Places
 from ansible_collections.egress.gateway.plugins.module_utils.resource import (
     Change,
     NotConverged,
@@ -46,7 +49,7 @@ _FAILOVER = 0.5
 
 
 _OF_KERNEL = (
-    *(Accepts, Addresses, Forwarding, LastRoutes, Link, Neighbours),
+    *(Accepts, Addresses, Connected, Forwarding, LastRoutes, Link, Neighbours),
     *(Routes, Rules, Sysctls, Table, WireLink),
 )
 """Resources whose objects the kernel has, and others may take away."""
@@ -84,12 +87,17 @@ def resources(
     plan = wanted.plan if wanted else None
     sysctls = plan.sysctls if plan else ()
     link = Link(kernel, paths, plan)
-    found: list[Resource] = [DropIns(paths, wanted is not None)] if service else []
+    found: list[Resource] = [
+        Places(paths, wanted is not None),
+        Originals(paths, wanted is not None and before is not None),
+    ]
+    found += [DropIns(paths, wanted is not None)] if service else []
     found += [
         Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_wire(key) and not _of_conntrack(key)),
         link,
         Sysctls(paths, sysctls, _of_device, remember=False),
         Addresses(kernel, plan),
+        Connected(kernel, plan),
         WireLink(kernel, plan),
         Sysctls(paths, sysctls, _of_wire, remember=False),
         Neighbours(kernel, plan.peers if plan else ()),
@@ -226,6 +234,8 @@ def _prepare(
             plan = before.plan if isinstance(before, NodeBundle) else None
             outcome.warnings += preflight.check(wanted, plan, Kernel(), paths, outcome.changes)
             outcome.warnings += networkd_warnings(paths, service)
+        if Originals(paths, wanted is not None and before is not None).lost():
+            outcome.warnings.append(LOST % paths.originals)
         if not confirm_seconds:
             outcome.changes = (*outcome.changes, *confirm.Unconfirmed(paths).difference())
     except NodeError as error:
@@ -347,13 +357,17 @@ def _require_equal(rest: Sequence[Change]) -> None:
 
 def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> tuple[Change, ...]:
     everything = resources(paths, service, wanted, before, Kernel())
+    early: list[Change] = []
     if wanted is None:
         done = clear(everything)
     else:
+        for resource in everything:  # before anything is remembered in a file that is made anew
+            if isinstance(resource, Originals):
+                early += settle(resource, ("create", "modify"))
         for resource in everything:
             if isinstance(resource, Sysctls):
                 resource.remember()
-        done = bring(everything)
+        done = early + bring(everything)
     return (*done, *settle(record(paths, wanted), ("create", "modify", "remove")))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     CONNTRACKD,
     DEVICE,
@@ -63,11 +63,15 @@ Sysctls of connection tracking exist after nft, those of the tunnel device after
 """
 
 
-class Units(Resource):
-    """Our unit files, that they are enabled, and that the guard is active: only then it follows a flushed table.
+_SOUND, _FAILED = "not failed", "failed"
 
-    The restore unit is for boot, and the daemons' are started by those who know their configuration, who also end them.
-    What else a boot has left active is ended when it goes: systemd would keep it, without a file, until the next boot.
+
+class Units(Resource):
+    """Our unit files, that they are enabled, that none has failed, and that the guard is active.
+
+    What a failed one should have done, the other resources do: the restore unit is for boot, and the daemons' are
+    started by those who know their configuration, who also end them. What else a boot has left active is ended when it
+    goes: systemd would keep it, without a file, until the next boot.
     """
 
     def __init__(self, paths: Paths, files: Mapping[str, str]) -> None:
@@ -79,6 +83,7 @@ class Units(Resource):
         for name, text in self._units.items():
             items["unit " + name] = Item(_state(text), "restore at boot")
             items["unit %s at boot" % name] = Item("enabled", "restore at boot")
+            items["unit %s state" % name] = Item(_SOUND, "restore at boot")
         if GUARD_UNIT in self._units:
             items["unit %s now" % GUARD_UNIT] = Item("active", "restore at boot")
         return items
@@ -88,18 +93,21 @@ class Units(Resource):
         for name in _NAMES:
             path = self._paths.units / name
             if path.is_file():
-                found["unit " + name] = Item(_state(path.read_text(encoding="utf-8", errors="replace")))
+                text = path.read_text(encoding="utf-8", errors="replace")
+                found["unit " + name] = Item(_state(text) + irregular(path))
         for properties in _shown(run(["systemctl", "show", "--property=Id,UnitFileState,ActiveState", *_NAMES]).stdout):
             name = properties.get("Id", "")
             if properties.get("UnitFileState") == "enabled":
                 found["unit %s at boot" % name] = Item("enabled")
+            if name in self._units:
+                found["unit %s state" % name] = Item(_FAILED if properties.get("ActiveState") == _FAILED else _SOUND)
             stays = name != GUARD_UNIT and (name in self._units or name in _DAEMONS)
             if properties.get("ActiveState") == "active" and not stays:
                 found["unit %s now" % name] = Item("active")
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        verbs = {" at boot": ("enable", "disable"), " now": ("start", "stop")}
+        verbs = {" at boot": ("enable", "disable"), " state": ("reset-failed",) * 2, " now": ("start", "stop")}
         orders = [
             (pair[change.action == "remove"], change.object.split(" ")[1])
             for change in changes
@@ -115,7 +123,7 @@ class Units(Resource):
                     self._fix_file(change)
             run(["systemctl", "daemon-reload"])
             for verb, name in orders:
-                if verb in ("enable", "start"):
+                if verb in ("enable", "reset-failed", "start"):
                     run(["systemctl", verb, name])
             gone = [name for name in _NAMES if name not in self._units]
             if gone:  # one that has failed would be shown as failed, without a file, to the next boot

@@ -54,7 +54,9 @@ class WireLink(Resource):
             lines += ["link delete dev " + name for name in (wire.worker, wire.gateway) if name in links]
             lines.append("link add %s type veth peer name %s" % (wire.worker, wire.gateway))
         for end, address in ((wire.worker, wire.worker_address), (wire.gateway, wire.gateway_address)):
-            lines.append("link set dev %s address %s mtu %d arp off addrgenmode none" % (end, wire.mac, wire.mtu))
+            lines.append(
+                "link set dev %s address %s mtu %d arp off addrgenmode none nomaster" % (end, wire.mac, wire.mtu)
+            )
             lines += [
                 "address delete %s dev %s" % (found, end)
                 for found in _addresses(links.get(end, {}))
@@ -62,6 +64,8 @@ class WireLink(Resource):
             ]
             lines.append("address replace %s dev %s scope link" % (address, end))
             lines.append("link set dev %s up" % end)
+            if links.get(end, {}).get("proto_down"):
+                lines.append("link set dev %s protodown off" % end)
         return batch(["ip"], lines)
 
 
@@ -77,6 +81,8 @@ def _found(link: Mapping[str, Any]) -> str:
     flags = link.get("flags", ())
     kind = link.get("linkinfo", {}).get("info_kind", "another kind of device")
     state = ("up" if "UP" in flags else "down") + (", no arp" if "NOARP" in flags else ", arp")
+    state += ", master %s" % link["master"] if "master" in link else ""
+    state += ", protodown" if link.get("proto_down") else ""
     return _state(
         "%s to %s" % (kind, link.get("link", "nothing")),
         link.get("address", ""),

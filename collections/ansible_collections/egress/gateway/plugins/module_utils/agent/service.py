@@ -14,7 +14,7 @@ from functools import cache
 
 from ansible_collections.egress.gateway.plugins.module_utils import processes
 from ansible_collections.egress.gateway.plugins.module_utils.command import SEARCH_PATH, NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.files import write, write_bytes
+from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write, write_bytes
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.program import program
 from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
@@ -43,7 +43,7 @@ class Agent(Resource):
     def actual(self) -> Items:
         found = {}
         if self._paths.agent.is_file():
-            found[self._key()] = Item("code " + _code(self._paths.agent.read_bytes()))
+            found[self._key()] = Item("code " + _code(self._paths.agent.read_bytes()) + irregular(self._paths.agent))
         running = processes.find(str(self._paths.agent))
         if running:
             found[_AGENT] = Item("running, code " + self._loaded())

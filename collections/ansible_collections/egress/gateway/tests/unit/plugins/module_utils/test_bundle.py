@@ -62,7 +62,7 @@ FILES = {"plan.json": json.dumps(PLAN), "nftables.nft": "# ünïcode\n", "notify
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    return Paths(config=tmp_path / "etc")
+    return Paths(config=tmp_path / "etc", state=tmp_path / "state", runtime=tmp_path / "run")
 
 
 def test_packed_and_unpacked() -> None:

@@ -20,7 +20,7 @@ LOOSE = "net/ipv4/conf/all/rp_filter"
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    found = Paths(config=tmp_path / "etc", sysctls=tmp_path / "sys")
+    found = Paths(config=tmp_path / "etc", state=tmp_path / "state", sysctls=tmp_path / "sys")
     for key, value in {LOOSE: "1", "net/core/range": "1\t2"}.items():
         (found.sysctls / key).parent.mkdir(parents=True, exist_ok=True)
         (found.sysctls / key).write_text(value + "\n", encoding="ascii")

@@ -44,6 +44,7 @@ class Systemctl:
     def __init__(self) -> None:
         self.enabled: set[str] = set()
         self.active: set[str] = set()
+        self.failed: set[str] = set()
         self.log: list[str] = []
 
     def run(self, argv: list[str], stdin: str = "", check: bool = True) -> Finished:
@@ -56,13 +57,15 @@ class Systemctl:
             names.add(name)
         if verb in ("disable", "stop"):
             names.discard(name)
+        if verb == "reset-failed":
+            self.failed.discard(name)
         return Finished(0, "", "")
 
     def _shown(self, name: str) -> str:
         state = "enabled" if name in self.enabled else ""
         return "Id=%s\nActiveState=%s\nUnitFileState=%s" % (
             name,
-            "active" if name in self.active else "inactive",
+            "failed" if name in self.failed else "active" if name in self.active else "inactive",
             state,
         )
 
@@ -94,6 +97,18 @@ def test_installed_enabled_and_gone_again(tmp_path: Path, systemctl: Systemctl) 
     assert (list(tmp_path.iterdir()), systemctl.enabled, systemctl.active) == ([], set(), set())
     assert systemctl.log[-1].startswith("reset-failed ")
     assert not clear([Units(paths, {})])
+
+
+def test_a_failed_unit_is_named_and_reset(tmp_path: Path, systemctl: Systemctl) -> None:
+    paths = Paths(units=tmp_path)
+    bring([Units(paths, FILES)])
+    systemctl.failed.add(RESTORE_UNIT)
+    (change,) = Units(paths, FILES).difference()
+    assert (change.object, change.before) == ("unit %s state" % RESTORE_UNIT, "failed")
+    bring([Units(paths, FILES)])
+    assert "reset-failed " + RESTORE_UNIT in systemctl.log
+    (tmp_path / RESTORE_UNIT).chmod(0o666)
+    assert [change.object for change in bring([Units(paths, FILES)])] == ["unit " + RESTORE_UNIT]
 
 
 def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemctl: Systemctl) -> None:

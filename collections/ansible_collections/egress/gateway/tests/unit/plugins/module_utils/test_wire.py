@@ -62,7 +62,14 @@ def test_a_right_wire_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"mtu": 1500}, {"flags": ["UP"]}, {"flags": ["NOARP"]}, {"address": "66:65:67:00:00:01"}, {"addr_info": []}],
+    [
+        {"mtu": 1500},
+        {"master": "br9"},
+        {"flags": ["UP"]},
+        {"flags": ["NOARP"]},
+        {"address": "66:65:67:00:00:01"},
+        {"addr_info": []},
+    ],
 )
 def test_what_is_wrong_with_an_end_is_set_right_in_place(changed: dict[str, Any], lines: list[str]) -> None:
     resource = WireLink(FakeKernel(worker={**WORKER, **changed}, gateway=GATEWAY), FakePlan)
@@ -70,7 +77,7 @@ def test_what_is_wrong_with_an_end_is_set_right_in_place(changed: dict[str, Any]
     assert change.object == "link egress.worker"
     resource.fix([change])
     assert not [line for line in lines if line.startswith(("link delete", "link add"))]
-    assert "link set dev egress.worker address %s mtu 1450 arp off addrgenmode none" % MAC in lines
+    assert "link set dev egress.worker address %s mtu 1450 arp off addrgenmode none nomaster" % MAC in lines
 
 
 def test_an_end_without_its_other_one_is_made_anew(lines: list[str]) -> None:
