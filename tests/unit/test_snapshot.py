@@ -71,13 +71,24 @@ HIDDEN = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTP_PROXY", "http_proxy", "
 """What would lead the client to the user's own cluster, or past the loopback."""
 
 
-def snapshot(where: Path, url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def snapshot(
+    where: Path, url: str, *arguments: str, stderr: int = subprocess.PIPE
+) -> "subprocess.CompletedProcess[str]":
     """Runs the command with a kubeconfig of its own and nothing of the user's."""
     config = kubeconfig(where, url)
     command = [sys.executable, "-m", "egress_compiler", "snapshot", "--kubeconfig", str(config), *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in HIDDEN} | {"HOME": str(where)}
     environment["PYTHONPATH"] = str(EXAMPLE.parents[1])
-    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command,
+        cwd=where,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 class Reader:
@@ -343,6 +354,18 @@ def test_a_server_that_hangs_or_drips_ends_with_the_timeout(
     assert error.message == f"nothing more within 1.5 seconds, while {doing}"
     assert "--timeout" in error.hint
     assert doing in shown
+
+
+def test_a_terminal_shows_what_is_being_done(tmp_path: Path, server: ApiServer) -> None:
+    server.odd, server.forever = {PODS: [Odd(way="drip")]}, True
+    ours, theirs = os.openpty()
+    done = snapshot(tmp_path, server.url, "-o", "cluster.json", "--timeout", "3", stderr=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 1
+    assert "reading pods, 1 s" in shown
+    assert "nothing more within 3 seconds, while reading pods" in shown
 
 
 @pytest.mark.parametrize(
