@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.cluster import Cluster, single
 from egress_compiler.model.policy import ClusterInfo
 from egress_compiler.model.settings import Settings
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, contains, parse_span, union
+from egress_compiler.net import (
+    FAMILIES,
+    Address,
+    Family,
+    Interval,
+    Intervals,
+    contains,
+    format_address,
+    format_interval,
+    parse_span,
+    subtract,
+    union,
+)
 from egress_compiler.source import Position
 
 SPECIAL = (
@@ -42,22 +55,29 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
         inside[family].append(settings.tunnel.subnets[family])
         inside[family] += pods[family]
         inside[family] += services[family]
-        if info.node_ip:
-            inside[family] += [Interval(a.value, a.value) for a, _ in cluster.node_addresses if a.family == family]
-        if info.pod_cidr_mode:
-            # Where virtual nodes' pods have their addresses from, no podCIDR tells.
-            others = cluster.others
-            inside[family] += [
-                single(a.value)
-                for pod in cluster.pods
-                if pod.node in others
-                for a in pod.addresses
-                if a.family == family
-            ]
-    merged = {family: union(inside[family]) for family in FAMILIES}
+    if info.node_ip:
+        _add(inside, (address for address, _ in cluster.node_addresses))
+        _add(inside, cluster.control_plane_addresses)
+    ranges = {family: union(inside[family]) for family in FAMILIES}
+    # What is seen outside all ranges counts by itself, as nodes' addresses do; what comes later would not.
+    if info.pod_cidr_mode:
+        _add(inside, (address for pod in cluster.pods for address in pod.addresses), ranges)
+    if info.cluster_ip:
+        _add(inside, cluster.service_addresses, ranges)
     if found.errors == errors:
-        _check_known_inside(info, cluster, merged, found)
-    return Inside(merged, pods)
+        _check_known_inside(info, cluster, ranges, found)
+    return Inside({family: union(inside[family]) for family in FAMILIES}, pods)
+
+
+def _add(
+    inside: Mapping[Family, list[Interval]],
+    addresses: Iterable[Address],
+    known: Mapping[Family, Intervals] | None = None,
+) -> None:
+    """Each by itself, unless it is ``known``."""
+    for family, value in addresses:
+        if known is None or not contains(known[family], value):
+            inside[family].append(single(value))
 
 
 def inside_by_files(info: ClusterInfo) -> Mapping[Family, Intervals]:
@@ -86,6 +106,7 @@ def _service_cidrs(
             _place(info, "autoDetect", "clusterIP"),
             hint="add 'kubectl get servicecidrs -o json', the ConfigMap kubeadm-config or the pods of kube-system to "
             "the cluster files, or write serviceCIDRs in the settings",
+            related=cluster.unread_services,
         )
     return known
 
@@ -96,26 +117,23 @@ def _pod_cidrs(info: ClusterInfo, cluster: Cluster, settings: Settings, found: C
     pools = cluster.calico_pools if mode in ("calico", "auto") else {}
     from_calico = any(pools.values())
     if mode in ("k8s", "auto"):
-        for node in cluster.all_nodes:
-            for family in FAMILIES:
-                known[family] += node.pod_cidrs[family]
+        # The ranges that nodes' podCIDRs are cut from count as well: a node that joins has its pods there.
+        wide = {f: (*cluster.control_plane_pod_cidrs[f], *cluster.plugin_pod_cidrs[f]) for f in FAMILIES}
+        for family in FAMILIES:
+            known[family] += wide[family]
+            known[family] += (i for node in cluster.all_nodes for i in node.pod_cidrs[family])
         without = [node.name for node in cluster.nodes if not any(node.pod_cidrs.values())]
-        if without and not from_calico and not in_settings:
-            # The range that the control plane cuts the nodes' podCIDRs from.
-            for family in FAMILIES:
-                known[family] += cluster.control_plane_pod_cidrs[family]
-            if not any(cluster.control_plane_pod_cidrs.values()):
-                _report_unknown_pod_cidrs(
-                    info, f"{counted(len(without), 'node')} ({listing(without)}) without podCIDRs", found
-                )
+        if without and not (from_calico or in_settings or any(wide.values())):
+            why = f"{counted(len(without), 'node')} ({listing(without)}) without podCIDRs"
+            _report_unknown_pod_cidrs(info, cluster, why, found)
     if mode == "calico" and not from_calico and not in_settings:
-        _report_unknown_pod_cidrs(info, "podCidrMode is calico, and no IPPool", found)
+        _report_unknown_pod_cidrs(info, cluster, "podCidrMode is calico, and no IPPool", found)
     for family, intervals in pools.items():
         known[family] += intervals
     return {family: union(known[family]) for family in FAMILIES}
 
 
-def _report_unknown_pod_cidrs(info: ClusterInfo, why: str, found: Collector) -> None:
+def _report_unknown_pod_cidrs(info: ClusterInfo, cluster: Cluster, why: str, found: Collector) -> None:
     pools = "'kubectl get ippools.crd.projectcalico.org -o json'"
     control_plane = "the ConfigMap kubeadm-config or the pods of kube-system"
     add = {
@@ -128,31 +146,70 @@ def _report_unknown_pod_cidrs(info: ClusterInfo, why: str, found: Collector) -> 
         f"the cluster files do not tell the pod CIDRs: {why}",
         _place(info, "autoDetect", "podCidrMode"),
         hint=f"{add[info.pod_cidr_mode]}; or write podCIDRs in the settings",
+        related=cluster.unread_pods if info.pod_cidr_mode != "calico" else (),
     )
 
 
 def _check_known_inside(
-    info: ClusterInfo, cluster: Cluster, inside: Mapping[Family, Intervals], found: Collector
+    info: ClusterInfo, cluster: Cluster, ranges: Mapping[Family, Intervals], found: Collector
 ) -> None:
-    """What is seen with an address that is not inside shows that something was not detected."""
-    if info.pod_cidr_mode:
-        pods = [pod.key for pod in cluster.pods if not all(contains(inside[a.family], a.value) for a in pod.addresses)]
-        _report_outside("pod-outside", "pod", pods, "podCIDRs", _place(info, "autoDetect", "podCidrMode"), found)
-    if info.cluster_ip:
-        addresses = cluster.service_addresses.items()
-        services = sorted({name for (family, value), name in addresses if not contains(inside[family], value)})
-        place = _place(info, "autoDetect", "clusterIP")
-        _report_outside("service-outside", "Service", services, "serviceCIDRs", place, found)
+    """What is seen with an address in no range shows that something was not detected, or was not to be."""
+    pods = [pod.key for pod in cluster.pods if not all(contains(ranges[a.family], a.value) for a in pod.addresses)]
+    place = _place(info, "autoDetect", "podCidrMode")
+    _report_outside(_POD, bool(info.pod_cidr_mode), pods, place, found)
+    if not info.pod_cidr_mode:
+        _report_outside(_POD_RANGE, False, _beyond(cluster.pod_ranges, ranges), place, found)
+    known = cluster.service_addresses.items()
+    services = sorted({name for (family, value), name in known if not contains(ranges[family], value)})
+    place = _place(info, "autoDetect", "clusterIP")
+    _report_outside(_SERVICE, info.cluster_ip, services, place, found)
+    if not info.cluster_ip:
+        _report_outside(_SERVICE_RANGE, False, _beyond(cluster.service_cidrs, ranges), place, found)
+    # Nodes and the control plane are without a range; they are outside where nobody wants them inside.
+    nodes = [name for (family, value), name in cluster.node_addresses if not contains(ranges[family], value)]
+    _report_outside(_NODE, info.node_ip, list(dict.fromkeys(nodes)), _place(info, "autoDetect", "nodeIP"), found)
+    plane = cluster.control_plane_addresses.items()
+    servers = [f"{format_address(*a)}, {owner}" for a, owner in plane if not contains(ranges[a.family], a.value)]
+    _report_outside(_SERVER, info.node_ip, servers, _place(info, "autoDetect", "nodeIP"), found)
+
+
+def _beyond(known: Mapping[Family, Intervals], ranges: Mapping[Family, Intervals]) -> list[str]:
+    """What the files tell of and is not inside."""
+    return [format_interval(f, interval) for f in FAMILIES for interval in subtract(known[f], ranges[f])]
+
+
+class _Seen(NamedTuple):
+    """A kind of thing whose addresses are seen; ``setting`` names its CIDRs."""
+
+    code: str
+    what: str
+    range: str
+    setting: str
+
+
+_POD = _Seen("pod-outside", "pod", "pod CIDR", "podCIDRs")
+_SERVICE = _Seen("service-outside", "Service", "Service CIDR", "serviceCIDRs")
+_POD_RANGE = _Seen("pod-outside", "pod CIDR", "", "podCIDRs")
+_SERVICE_RANGE = _Seen("service-outside", "Service CIDR", "", "serviceCIDRs")
+_NODE = _Seen("node-outside", "node", "", "")
+_SERVER = _Seen("node-outside", "API server", "", "")
 
 
 def _report_outside(
-    code: str, what: str, names: Sequence[str], setting: str, place: Position | None, found: Collector
+    seen: _Seen, detected: bool, names: Sequence[str], place: Position | None, found: Collector
 ) -> None:
-    if names:
-        found.warning(
-            code,
-            f"{counted(len(names), what)} ({listing(names)}) {'has' if len(names) == 1 else 'have'} addresses in no "
-            f"{what} CIDR: traffic to {'it' if len(names) == 1 else 'them'} counts as leaving the cluster",
-            place,
-            hint=f"name their CIDR under extraCidr of the EgressClusterInfo, or under {setting} in the settings",
-        )
+    """``detected``: the addresses that are seen count as inside all the same."""
+    if not names:
+        return
+    one = len(names) == 1
+    them, who = ("it", "has") if one else ("them", "have")
+    shown = f"{counted(len(names), seen.what)} ({listing(names)})"
+    if detected:
+        message = f"{shown} {who} addresses in no {seen.range}: those of today count as inside, a new one will not"
+    else:
+        where = f"in no {seen.range}" if seen.range else "that do not count as inside"
+        message = f"{shown} {who} addresses {where}: traffic to {them} counts as leaving the cluster"
+    hint = "name their addresses under extraCidr of the EgressClusterInfo, switch autoDetect.nodeIP on, or accept it"
+    if seen.setting:
+        hint = f"name their CIDR under extraCidr of the EgressClusterInfo, or under {seen.setting} in the settings"
+    found.warning(seen.code, message, place, hint=hint)

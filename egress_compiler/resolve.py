@@ -6,7 +6,7 @@ The result still has no numbers: those are allocated in the next stage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from egress_compiler.diagnostics import Collector, counted
@@ -86,6 +86,12 @@ def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: 
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
     families = _families(policy_set, cluster)
     return Resolved(cluster, gateways, policies, inside.everything, inside.pods, hosts, families)
+
+
+def selected_among(pods: Sequence[Pod], resolved: Resolved) -> frozenset[int]:
+    """Positions of those of ``pods``, which need not be the cluster's, that a policy selects."""
+    selection = _Selection(replace(resolved.cluster, pods=tuple(pods)))
+    return frozenset(p for policy in resolved.policies for p in selection.sources(policy.policy)[0])
 
 
 def resolve_files(policy_set: PolicySet, found: Collector) -> Resolved:

@@ -12,6 +12,7 @@ from egress_compiler.analyze.gateways import check_gateways, check_pool_sizes
 from egress_compiler.analyze.hosts import check_hosts
 from egress_compiler.analyze.mtu import check_tunnel_mtu
 from egress_compiler.analyze.overlap import check_overlaps
+from egress_compiler.analyze.pod_addresses import check_pod_addresses
 from egress_compiler.analyze.selection import check_selection
 from egress_compiler.analyze.unknown import check_unknown_pods
 from egress_compiler.diagnostics import Collector
@@ -33,6 +34,7 @@ def analyze(
     check_gateways(resolved, found)
     check_selection(resolved, found)
     check_hosts(resolved, found)
+    check_pod_addresses(resolved, found)
     check_unknown_pods(resolved, settings, found)
     reach = Reach(resolved)
     check_destinations(resolved, reach, found)

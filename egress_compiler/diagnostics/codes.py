@@ -97,9 +97,9 @@ cluster-info-name (error): An EgressClusterInfo with another name
     There is one, named default.
 
 # Addresses and selectors
-bad-address (error): Text that is no address, range or CIDR
+bad-address (error or warning): Text that is no address, range or CIDR
     Addresses stand in their usual spelling: no leading zeros, no IPv4-mapped IPv6, ranges with two whole
-    addresses in ascending order.
+    addresses in ascending order. Of a Service, or of a pod that no policy selects, it is left out with a warning.
 wrong-family (error): IPv4 where IPv6 is wanted, or the reverse
     Such as an IPv6 address under ippools.ipv4.
 host-bits (warning): A CIDR with host bits set
@@ -201,14 +201,16 @@ destination-inside (warning): A destination wholly inside the cluster
 # The cluster files
 no-nodes (error): A cluster without nodes
     The files hold no Node: perhaps the wrong ones.
-bad-cluster-object (error): An object of the cluster with a value of the wrong type
-    No API server writes it; the file was changed or made by something else.
+bad-cluster-object (error or warning): An object of the cluster with a value of the wrong type
+    No API server writes it; the file was changed or made by something else. A warning for what only adds to the
+    picture, such as ConfigMaps and endpoints.
 node-address (warning or error): A node without an address that its tunnel can run over
     That is an InternalIP of the family of all tunnels which is not link-local, loopback or the like, and no other
     node's. A node without one gets no configuration yet, which is an error where a gateway cannot do without it.
 address-twice (error or warning): One address of two nodes or pods
-    The parts of the snapshot are of different moments. An address that several nodes report beside others, such as
-    that of a bridge which all of them have, is nobody's tunnel end, and a warning at most.
+    The parts of the snapshot are of different moments. Of pods it matters where a policy selects one of them. A pod
+    that is being deleted gives way to the others. An address that several nodes report beside others, such as that of
+    a bridge which all of them have, is nobody's tunnel end, and a warning at most.
 pod-on-other-node (warning): Selected pods on nodes without a configuration
     Windows, virtual-kubelet and Fargate nodes, unmanaged ones, and hosts without an address. Their pods leave as if
     there were no policy.
@@ -225,10 +227,13 @@ service-cidr-unknown (error): The Service CIDRs cannot be told
 pod-cidr-unknown (error): The pod CIDRs cannot be told
     They come from the nodes' podCIDRs or Calico's IPPools, else from what the control plane was started with,
     else the settings.
-pod-outside (warning): Pods with addresses outside all that counts as inside
-    Traffic from governed pods to them would go through a gateway.
-service-outside (warning): Services with addresses outside all that counts as inside
-    Traffic from governed pods to them would go through a gateway.
+pod-outside (warning): Pods with addresses in no known range
+    Where ranges are detected, the addresses of the pods that are seen count as inside by themselves, as nodes' do;
+    those of new pods do not until the next run. Where detection is off, governed pods reach them through a gateway.
+service-outside (warning): Services with addresses in no known range
+    The same for Services.
+node-outside (warning): Nodes or API servers with addresses that do not count as inside
+    Detection of nodes is switched off: traffic from governed pods to them goes through a gateway.
 
 # Settings, inventory, lock file
 two-documents (error): Several documents where there is one

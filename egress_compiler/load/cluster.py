@@ -9,9 +9,11 @@ from egress_compiler.diagnostics import Collector, Related, quoted
 from egress_compiler.document import Path
 from egress_compiler.load.cluster_cidrs import ClusterCidrs, cidrs
 from egress_compiler.load.files import find_files
+from egress_compiler.load.flags import POD_FLAG, SERVICE_FLAG
 from egress_compiler.load.objects import Located, load_objects
+from egress_compiler.load.pod_addresses import PodAddresses
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, Node, NodeReport, Pod, ReportedAddress
-from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, format_address, parse_address, union
+from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, parse_address, union
 from egress_compiler.source import Origin
 from egress_compiler.validate.names import is_label_name, is_subdomain
 
@@ -19,8 +21,6 @@ NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 FINISHED = frozenset({"Succeeded", "Failed"})
 _Text = tuple[str, Path]
 """Of an address, and where it stands."""
-
-SNAPSHOT_HINT = "take the snapshot again, all kinds at the same moment"
 
 
 def load_cluster(paths: Iterable[FilePath], found: Collector) -> Cluster:
@@ -43,9 +43,8 @@ class _ClusterBuilder:
     def __init__(self, found: Collector) -> None:
         self._found = found
         self._seen: dict[tuple[str, str, str], Origin] = {}
-        self._owners: dict[Address, tuple[str, Origin, Path]] = {}
+        self._addresses = PodAddresses()
         self._nodes: list[Node] = []
-        self._pods: list[Pod] = []
         self._host_network: list[HostNetworkPod] = []
         self._namespaces: list[Namespace] = []
         self._services: dict[Address, str] = {}
@@ -61,6 +60,12 @@ class _ClusterBuilder:
                 self._cidrs.config_map(item)
             case "IPPool":
                 self._ip_pool(item)
+            case "Endpoints" | "EndpointSlice":
+                self._cidrs.endpoints(item)
+            case "CiliumNode":
+                self._cidrs.cilium_node(item)
+            case "Subnet":
+                self._cidrs.kube_ovn_subnet(item)
             case kind if self._new(item, kind):
                 self._named(item, kind)
 
@@ -78,15 +83,22 @@ class _ClusterBuilder:
             self._service(item)
 
     def cluster(self) -> Cluster:
+        pods, shared, bad = self._addresses.settled()
         return Cluster(
             nodes=tuple(sorted(self._nodes, key=lambda node: node.name)),
-            pods=tuple(sorted(self._pods, key=lambda pod: (pod.namespace, pod.name))),
+            pods=pods,
+            shared_addresses=shared,
+            bad_addresses=bad,
             host_network_pods=tuple(sorted(self._host_network, key=lambda pod: (pod.namespace, pod.name))),
             namespaces=tuple(sorted(self._namespaces, key=lambda namespace: namespace.name)),
             service_addresses=dict(sorted(self._services.items())),
             service_cidrs=self._cidrs.services(),
             calico_pools={family: union(self._calico[family]) for family in FAMILIES},
             control_plane_pod_cidrs=self._cidrs.pods(),
+            plugin_pod_cidrs=self._cidrs.plugin(),
+            control_plane_addresses=dict(sorted(self._cidrs.addresses.items())),
+            unread_services=self._cidrs.unread(SERVICE_FLAG),
+            unread_pods=self._cidrs.unread(POD_FLAG),
             external_addresses=dict(sorted(self._external.items())),
         )
 
@@ -121,22 +133,6 @@ class _ClusterBuilder:
             good = False
         return good
 
-    def _address(self, text: str, origin: Origin, *path: str | int) -> Address | None:
-        try:
-            return parse_address(text)
-        except AddressError as problem:
-            self._found.error("bad-address", str(problem), origin.at(*path))
-            return None
-
-    def _own(self, address: Address, owner: str, origin: Origin, *path: str | int) -> None:
-        """Notes who has the address; an error where somebody else does."""
-        before, first, first_path = self._owners.setdefault(address, (owner, origin, path))
-        if before != owner:
-            text = format_address(*address)
-            related = (Related(f"the address of {before}", first.at(*first_path)),)
-            message = f"{text} is the address of {before} and of {owner}"
-            self._found.error("address-twice", message, origin.at(*path), hint=SNAPSHOT_HINT, related=related)
-
     def _node(self, item: Located) -> None:
         """What a Node reports is judged later: of an address that nothing uses, no mistake matters."""
         node, origin = item.object, item.origin
@@ -168,7 +164,7 @@ class _ClusterBuilder:
         self._nodes.append(Node(node.metadata.name, labels, internal, pod_cidrs, external, ready, report))
 
     def _pod(self, item: Located) -> None:
-        pod, origin = item.object, item.origin
+        pod = item.object
         name, namespace, labels = pod.metadata.name, pod.metadata.namespace or "default", pod.metadata.labels or {}
         if namespace == "kube-system":
             self._cidrs.control_plane_pod(item)
@@ -182,15 +178,12 @@ class _ClusterBuilder:
         ]
         if not texts and pod.status.podIP:
             texts = [(pod.status.podIP, ("status", "podIP"))]
-        addresses: dict[Address, None] = {}
-        for text, path in texts:
-            address = self._address(text, origin, *path)
-            if address is not None:
-                addresses[address] = None
-                self._own(address, f"pod {namespace}/{name}", origin, *path)
+        read = [(path, *_parsed(text)) for text, path in texts]
+        addresses = tuple(dict.fromkeys(address for _, address, _ in read if address is not None))
+        known = Pod(namespace, name, labels, pod.spec.nodeName or "", addresses)
         if addresses:
             self._on_node(item)
-            self._pods.append(Pod(namespace, name, labels, pod.spec.nodeName or "", tuple(addresses)))
+        self._addresses.add(known, item, read)
 
     def _on_node(self, item: Located) -> None:
         node = item.object.spec.nodeName
@@ -211,9 +204,13 @@ class _ClusterBuilder:
         ]
         outer += [(p.ip, ("status", "loadBalancer", "ingress", index, "ip")) for index, p in enumerate(points) if p.ip]
         for texts, into, shown in ((inner, self._services, name), (outer, self._external, f"Service {name}")):
-            for text, path in texts:
-                if text and text != "None" and (address := self._address(text, origin, *path)):
+            for text, path in ((text, path) for text, path in texts if text and text != "None"):
+                address, problem = _parsed(text)
+                if address is not None:
                     into[address] = shown
+                else:
+                    hint = "it is left out: policies use no address of a Service"
+                    self._found.warning("bad-address", problem, origin.at(*path), hint=hint)
 
     def _ip_pool(self, item: Located) -> None:
         """A disabled pool counts too: it gives no new addresses, but pods may have old ones."""
@@ -224,7 +221,12 @@ class _ClusterBuilder:
 
 
 def _reported(index: int, external: bool, text: str) -> ReportedAddress:
+    return ReportedAddress(index, external, text, *_parsed(text))
+
+
+def _parsed(text: str) -> tuple[Address | None, str]:
+    """The address, or what is wrong with it."""
     try:
-        return ReportedAddress(index, external, text, parse_address(text))
+        return parse_address(text), ""
     except AddressError as problem:
-        return ReportedAddress(index, external, text, None, str(problem))
+        return None, str(problem)

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,10 +20,18 @@ import msgspec
 from egress_compiler.diagnostics import Collector, Severity
 from egress_compiler.load.cluster import FINISHED
 from egress_compiler.load.cluster_api import ApiFailure, ClusterApi
-from egress_compiler.load.cluster_cidrs import POD_FLAG, SERVICE_FLAG
+from egress_compiler.load.cluster_cidrs import CILIUM, CILIUM_POOLS
 from egress_compiler.load.discovery import Discovery, path_of
+from egress_compiler.load.flags import (
+    SERVICE_FLAG,
+    VIP_PROGRAM,
+    VIP_VARIABLES,
+    as_arguments,
+    control_plane_flags,
+    virtual_addresses,
+)
 from egress_compiler.load.kubeconfig import Complaints, connect, one_line
-from egress_compiler.load.objects import Container, Object
+from egress_compiler.load.objects import Object
 
 PAGE = 500
 """Objects a request, as kubectl asks for them."""
@@ -33,8 +41,9 @@ RESTARTS = 3
 """How often a list begins again when it changed so much that its pages have expired."""
 TICK = 0.2
 """Seconds between two looks at how far it is."""
-FLAGS = (SERVICE_FLAG, POD_FLAG)
 _SUBNETS = re.compile(r"^\s*((?:serviceSubnet|podSubnet):.*?)\s*$", re.MULTILINE)
+_SLICES = "discovery.k8s.io/v1"
+_ENDPOINT = re.compile(r"^(controlPlaneEndpoint:.*?)\s*$", re.MULTILINE)
 _ANONYMOUS = "system:anonymous"
 _USER = re.compile(r'User "([^"]+)"')
 
@@ -153,13 +162,15 @@ class _Reading:
     def _read(self, reader: _Reader) -> None:
         for resource in RESOURCES:
             self.objects += reader.listed(resource)
-        # The Service CIDRs in kubeadm's configuration count only where there are no ServiceCIDR objects.
-        if not any(item["kind"] == "ServiceCIDR" for item in self.objects):
-            self.objects += reader.kubeadm_config(needed=not any(_tells_services(item) for item in self.objects))
+        # Who may not read it lacks the pods' range and the control plane's address as well, which nodes tell mostly.
+        self.objects += reader.kubeadm_config(needed=not any(_tells_services(item) for item in self.objects))
+        self.objects += reader.helpful()
 
 
 def _tells_services(item: dict[str, Any]) -> bool:
-    """Whether this is a control plane's pod with the Service CIDRs among its arguments."""
+    """Whether this is a ServiceCIDR, or a control plane's pod with the Service CIDRs among its arguments."""
+    if item["kind"] == "ServiceCIDR":
+        return True
     containers = item.get("spec", {}).get("containers", ())
     return any(flag.startswith(SERVICE_FLAG) for container in containers for flag in container.get("args", ()))
 
@@ -252,6 +263,26 @@ class _Reader:
             self._report(problem, f"asked to get the ConfigMap {name}", f"shows the ConfigMap {name}")
         return []
 
+    def helpful(self) -> list[dict[str, Any]]:
+        """What tells more of the inside of the cluster: the endpoints of its API servers, and Cilium's pool of pods.
+
+        Who may not read them has nodes' addresses and podCIDRs, and is warned by the compiler of pods outside of them.
+        """
+        self._reading.doing = "reading the endpoints of the API servers"
+        query: dict[str, str | int] = {"labelSelector": "kubernetes.io/service-name=kubernetes"}
+        try:
+            body = self._api.get(f"{path_of(_SLICES)}/namespaces/default/endpointslices", query)
+            items = _page_decoder.decode(body).items
+            slices = sorted(items if isinstance(items, list) else (), key=lambda item: item.metadata.name)
+        except (ApiFailure, msgspec.DecodeError):
+            slices = []
+        try:
+            cilium = [_object_decoder.decode(self._api.get(f"/api/v1/namespaces/kube-system/configmaps/{CILIUM}"))]
+        except (ApiFailure, msgspec.DecodeError):
+            cilium = []
+        found = [_plain(item, "ConfigMap", "v1") for item in cilium]
+        return [*found, *(_plain(item, "EndpointSlice", _SLICES) for item in slices)]
+
     def _forbidden(self, problem: ApiFailure, what: str, rule: str, *, warning: bool = False) -> None:
         if f'"{_ANONYMOUS}"' in problem.text:
             self._refused(f"takes you for {_ANONYMOUS}: the kubeconfig's user has no credentials")
@@ -296,30 +327,34 @@ class _Reader:
 
 def _plain(item: Object, kind: str, version: str) -> dict[str, Any]:
     """``item`` as kubectl writes it, without what is empty and without what nobody reads."""
-    flags = _flags(item.spec.containers or ()) if item.metadata.namespace == "kube-system" else []
-    item.spec.containers = [Container(args=flags)] if flags else None
+    containers = _containers(item) if item.metadata.namespace == "kube-system" else []
+    item.spec.containers = None
     # Of conditions only a node's readiness is read; others have some, too, and change them all the time.
     conditions = item.status.conditions if kind == "Node" else None
     item.status.conditions = [condition for condition in conditions or () if condition.type == "Ready"] or None
     if item.data is not None:
-        subnets = _SUBNETS.findall(item.data.get("ClusterConfiguration", ""))
-        item.data = {"ClusterConfiguration": "".join(["networking:\n", *(f"  {line}\n" for line in subnets)])}
+        item.data = _told(item.data, cilium=item.metadata.name == CILIUM)
     built: dict[str, Any] = msgspec.to_builtins(item)
+    built["spec"]["containers"] = containers
     # The API leaves both out of the items of its lists.
     return {**_filled(built), "apiVersion": version, "kind": kind}
 
 
-def _flags(containers: Iterable[Container]) -> list[str]:
-    """Of the control plane's arguments, which may hold secrets, those that tell the cluster's CIDRs."""
-    kept: list[str] = []
-    for container in containers:
-        words = [*(container.command or ()), *(container.args or ())]
-        for word, following in zip(words, [*words[1:], ""], strict=False):
-            if word in FLAGS:
-                kept.append(f"{word}={following}")
-            elif word.startswith(tuple(f"{flag}=" for flag in FLAGS)):
-                kept.append(word)
-    return kept
+def _told(data: dict[str, str], *, cilium: bool) -> dict[str, str]:
+    """Of a ConfigMap, which may hold anything, what tells of pods, Services and API servers."""
+    if cilium:
+        return {key: data[key] for key in ("ipam", *CILIUM_POOLS) if key in data}
+    text = data.get("ClusterConfiguration", "")
+    lines = [*_ENDPOINT.findall(text), "networking:", *(f"  {line}" for line in _SUBNETS.findall(text))]
+    return {"ClusterConfiguration": "".join(f"{line}\n" for line in lines)}
+
+
+def _containers(item: Object) -> list[dict[str, Any]]:
+    """Of the control plane's arguments and variables, which may hold secrets, those that tell CIDRs and addresses."""
+    flags = as_arguments(control_plane_flags(item))
+    addresses = [{"name": VIP_VARIABLES[0], "value": address} for address in virtual_addresses(item)]
+    vips = [{"name": VIP_PROGRAM, "env": [address]} for address in addresses]
+    return [*([{"args": flags}] if flags else []), *vips]
 
 
 def _filled(value: Any) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from egress_compiler.net import FAMILIES, Address, Family, Interval, Intervals
+from egress_compiler.diagnostics import Related
+from egress_compiler.net import FAMILIES, Address, Family, Interval, Intervals, union
 from egress_compiler.source import Origin
 
 
@@ -82,6 +83,28 @@ class Pod:
         return f"{self.namespace}/{self.name}"
 
 
+class Claim(NamedTuple):
+    """A pod, and where it says that an address is its own."""
+
+    pod: Pod
+    origin: Origin
+    path: tuple[str | int, ...]
+
+
+class SharedAddress(NamedTuple):
+    """An address that several pods have, none of which is going away."""
+
+    address: Address
+    claims: tuple[Claim, ...]
+
+
+class BadAddress(NamedTuple):
+    """What a pod has for an address and is none."""
+
+    problem: str
+    claim: Claim
+
+
 @dataclass(frozen=True, slots=True)
 class HostNetworkPod:
     """A pod with its node's address: never selected, named in warnings."""
@@ -103,8 +126,11 @@ class Cluster:
 
     ``nodes`` are the hosts that are configured, each with an address of the ``underlay`` family, over which all tunnels
     run; ``other_nodes`` are the Node objects that get nothing.  Before ``choose_hosts`` all are among the ``nodes``.
-    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say; ``external_addresses`` are what
-    Services have outside the cluster, with their owners: of load balancers, externalIPs.
+    ``control_plane_pod_cidrs`` are what kubeadm or the control plane's flags say, ``plugin_pod_cidrs`` what Cilium or
+    Kube-OVN; ``control_plane_addresses`` are what API servers are reached at, with what told so.  ``unread_services``
+    and ``unread_pods`` are places that might have told CIDRs, where nothing did.  ``external_addresses`` are what
+    Services have outside the cluster, with their owners: of load balancers, externalIPs.  What is wrong with pods'
+    addresses, ``shared_addresses`` and ``bad_addresses``, matters where a policy selects the pod.
     """
 
     nodes: tuple[Node, ...]
@@ -115,7 +141,13 @@ class Cluster:
     service_cidrs: Mapping[Family, Intervals]
     calico_pools: Mapping[Family, Intervals]
     control_plane_pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    plugin_pod_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
+    control_plane_addresses: Mapping[Address, str] = field(default_factory=dict)
+    unread_services: tuple[Related, ...] = ()
+    unread_pods: tuple[Related, ...] = ()
     external_addresses: Mapping[Address, str] = field(default_factory=dict)
+    shared_addresses: tuple[SharedAddress, ...] = ()
+    bad_addresses: tuple[BadAddress, ...] = ()
     other_nodes: tuple[OtherNode, ...] = ()
     underlay: Family = 4
 
@@ -133,6 +165,13 @@ class Cluster:
     def families(self) -> tuple[Family, ...]:
         """The families in which nodes have addresses."""
         return tuple(f for f in FAMILIES if any(node.address(f) is not None for node in self.nodes))
+
+    @property
+    def pod_ranges(self) -> Mapping[Family, Intervals]:
+        """Every range that somebody says pods have their addresses from."""
+        ranges = (self.control_plane_pod_cidrs, self.plugin_pod_cidrs, self.calico_pools)
+        of_nodes = [node.pod_cidrs for node in self.all_nodes]
+        return {f: union(interval for known in (*ranges, *of_nodes) for interval in known[f]) for f in FAMILIES}
 
     @property
     def node_addresses(self) -> tuple[tuple[Address, str], ...]:

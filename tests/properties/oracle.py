@@ -124,7 +124,7 @@ class Oracle:
         spec = infos[0]["spec"] if infos else {}
         self.inside = _inside(spec, objects, settings)
         if spec.get("autoDetect", {}).get("podCidrMode", "auto"):
-            self.inside += [str(a) for pod in self.pods if self.is_elsewhere(pod) for a in pod_addresses(pod)]
+            self.inside += [str(a) for pod in self.pods for a in pod_addresses(pod)]
         of_pods = {a for pod in self.pods if not self.is_elsewhere(pod) for a in pod_addresses(pod)}
         self.hosts = [
             str(a)
@@ -376,24 +376,33 @@ def _inside(info: Json, objects: Sequence[Json], settings: Json) -> list[str]:
         inside += [str(address) for o in objects if o["kind"] == "Node" for address in node_addresses(o)]
     if detect["podCidrMode"] in ("k8s", "auto"):
         inside += [cidr for o in objects if o["kind"] == "Node" for cidr in o["spec"].get("podCIDRs", [])]
+        inside += _control_plane(objects, "podSubnet", "--cluster-cidr")
     if detect["podCidrMode"] in ("calico", "auto"):
         inside += [o["spec"]["cidr"] for o in objects if o["kind"] == "IPPool"]
     if detect["clusterIP"]:
-        inside += _service_cidrs(objects)
+        of_objects = [cidr for o in objects if o["kind"] == "ServiceCIDR" for cidr in o["spec"]["cidrs"]]
+        for version in (4, 6):
+            own = [cidr for cidr in of_objects if bounds(cidr)[0].version == version]
+            told = _control_plane(objects, "serviceSubnet", "--service-cluster-ip-range")
+            inside += own or [cidr for cidr in told if bounds(cidr)[0].version == version]
+        services = [o["spec"] for o in objects if o["kind"] == "Service"]
+        inside += [spec["clusterIP"] for spec in services if spec.get("clusterIP", "None") != "None"]
     return inside
 
 
-def _service_cidrs(objects: Sequence[Json]) -> list[str]:
-    """ServiceCIDR objects, else kubeadm's configuration, else what the control plane was started with."""
-    given = [cidr for o in objects if o["kind"] == "ServiceCIDR" for cidr in o["spec"]["cidrs"]]
+def _control_plane(objects: Sequence[Json], key: str, flag: str) -> list[str]:
+    """In each family kubeadm's configuration, else what the control plane was started with."""
+    noted: list[str] = []
+    flags: list[str] = []
     for item in objects:
-        if not given and item["kind"] == "ConfigMap" and item["metadata"]["name"] == "kubeadm-config":
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "kubeadm-config":
             lines = item["data"]["ClusterConfiguration"].splitlines()
-            given = [c for line in lines if "serviceSubnet:" in line for c in line.split(": ")[1].split(",")]
-    for item in objects:
-        if not given and item["kind"] == "Pod" and item["metadata"]["namespace"] == "kube-system":
+            noted += [c.strip() for line in lines if f"{key}:" in line for c in line.split(": ")[1].split(",")]
+        if item["kind"] == "Pod" and item["metadata"]["namespace"] == "kube-system":
             words = [word for c in item["spec"].get("containers", []) for word in c.get("command", [])]
-            given = [
-                c for w in words if w.startswith("--service-cluster-ip-range=") for c in w.split("=")[1].split(",")
-            ]
-    return given
+            flags += [c for w in words if w.startswith(f"{flag}=") for c in w.split("=")[1].split(",")]
+    found: list[str] = []
+    for version in (4, 6):
+        known = [cidr for cidr in noted if bounds(cidr)[0].version == version]
+        found += known or [cidr for cidr in flags if bounds(cidr)[0].version == version]
+    return found

@@ -78,7 +78,7 @@ def test_several_in_one_annotation(tmp_path: Path) -> None:
         (";;", "accept-no-reason", "write it as"),
         ("select-nothing: x", "accept-unknown", "did you mean 'selects-nothing'?"),
         ("everything: x", "accept-unknown", ""),
-        ("bad-address: x", "accept-unknown", ""),
+        ("bad-name: x", "accept-unknown", ""),
         ("accept-unused: x", "accept-unknown", ""),
         ("shadowed: x", "accept-unused", "take it out"),
     ],

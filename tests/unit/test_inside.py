@@ -32,8 +32,13 @@ def kubeadm(networking: str) -> Json:
     return made | {"data": {"ClusterConfiguration": f"apiServer: {{}}\nnetworking:\n{networking}"}}
 
 
-def control_plane(name: str, command: list[str], args: list[str] | None = None) -> Json:
+def control_plane(
+    name: str, command: list[str], args: list[str] | None = None, env: dict[str, str | None] | None = None
+) -> Json:
     container: dict[str, Any] = {"name": name, "command": command}
+    if env is not None:
+        literal = [{"name": key, "value": value} for key, value in env.items() if value is not None]
+        container["env"] = [*literal, *({"name": k, "valueFrom": {}} for k, v in env.items() if v is None)]
     if args is not None:
         container["args"] = args
     spec = {"hostNetwork": True, "nodeName": "n1", "containers": [container]}
@@ -45,10 +50,17 @@ def ip_pool(cidr: str, **spec: Any) -> Json:
     return made | {"apiVersion": "crd.projectcalico.org/v1"}
 
 
+def kube_ovn(cidr: str, **spec: str) -> Json:
+    made = cluster_object("Subnet", "ovn-default", spec={"cidrBlock": cidr, **spec})
+    return made | {"apiVersion": "kubeovn.io/v1"}
+
+
+SERVICES, PODS = "--service-cluster-ip-range", "--cluster-cidr"
 API_SERVER = control_plane("kube-apiserver", ["kube-apiserver", "--service-cluster-ip-range=10.97.0.0/16", "--v=2"])
 MANAGER = ["--service-cluster-ip-range", "10.98.0.0/16", "--cluster-cidr=10.8.0.0/16,fd08::/48"]
 CONTROLLER_MANAGER = control_plane("kube-controller-manager", ["kube-controller-manager"], MANAGER)
 SHELL = control_plane("k3s", ["/bin/sh", "-c", 'exec k3s --service-cluster-ip-range="10.99.0.0/16" --x'])
+DUAL_API_SERVER = control_plane("kube-apiserver", ["kube-apiserver", f"{SERVICES}=10.97.0.0/16,fd00:97::/112"])
 KUBEADM = kubeadm("  serviceSubnet: 10.96.0.0/12, fd00:96::/112\n  podSubnet: 10.9.0.0/16\n")
 
 
@@ -80,17 +92,21 @@ def inside(
         ([SHELL], ["10.99.0.0/16"]),
         # Both are believed where they differ: too much inside is harmless against too little.
         ([API_SERVER, CONTROLLER_MANAGER], ["10.97.0.0-10.98.255.255"]),
-        # A record without Services is no record of them.
+        # A record without Services is no record of them; one without IPv6 tells nothing of it.
         ([kubeadm("  podSubnet: 10.9.0.0/16\n"), API_SERVER], ["10.97.0.0/16"]),
+        ([kubeadm("  serviceSubnet: 10.96.0.0/12\n"), DUAL_API_SERVER], ["10.96.0.0/12", "fd00:97::/112"]),
     ],
 )
 def test_service_cidrs_come_from_the_first_source_that_has_them(
     items: list[Json], services: list[str], tmp_path: Path
 ) -> None:
-    texts, found = inside(tmp_path, [node("10.1.0.0/24"), *items])
-    assert (texts, found) == (sorted([*services, "10.1.0.0/24"]), ())
-    texts, _ = inside(tmp_path, [*reversed(items), node("10.1.0.0/24")])
-    assert texts == sorted([*services, "10.1.0.0/24"])
+    """Apart from what the same objects say of pods."""
+    info = ClusterInfo(pod_cidr_mode="calico")
+    every = [ip_pool("10.7.0.0/16"), node(), *items]
+    texts, found = inside(tmp_path, every, info)
+    assert (texts, found) == (sorted([*services, "10.7.0.0/16"]), ())
+    texts, _ = inside(tmp_path, every[::-1], info)
+    assert texts == sorted([*services, "10.7.0.0/16"])
 
 
 def settings_with(**cidrs: list[str]) -> Settings:
@@ -118,6 +134,8 @@ def test_services_that_cannot_be_told_are_an_error_that_names_every_way_out(tmp_
     assert inside(tmp_path, [node("10.1.0.0/24")], ClusterInfo(cluster_ip=False)) == (["10.1.0.0/24"], ())
 
 
+TOUCHING = ["10.7.0.0-10.8.255.255", "fd07::/48", "fd08::/48"]
+"""The pools and the flags together."""
 POOLS = [ip_pool("10.7.0.0/16"), ip_pool("fd07::/48", disabled=True)]
 NODES, CALICO, FLAGS = ["10.1.0.0/24"], ["10.7.0.0/16", "fd07::/48"], ["10.8.0.0/16", "fd08::/48"]
 
@@ -125,18 +143,17 @@ NODES, CALICO, FLAGS = ["10.1.0.0/24"], ["10.7.0.0/16", "fd07::/48"], ["10.8.0.0
 @pytest.mark.parametrize(
     ("mode", "of_nodes", "pools", "manager", "expected"),
     [
-        ("k8s", True, True, True, NODES),
+        ("k8s", True, True, True, NODES + FLAGS),
+        ("k8s", True, True, False, NODES),
         ("k8s", False, True, True, FLAGS),
         ("k8s", False, True, False, None),
         ("calico", True, True, True, CALICO),
         ("calico", True, False, True, None),
-        ("auto", True, False, True, NODES),
-        ("auto", True, True, True, NODES + CALICO),
-        ("auto", False, True, True, CALICO),
+        ("auto", True, False, True, NODES + FLAGS),
+        ("auto", True, True, True, NODES + TOUCHING),
+        ("auto", False, True, True, TOUCHING),
         ("auto", False, False, True, FLAGS),
         ("auto", False, False, False, None),
-        ("", True, True, True, []),
-        ("", False, False, False, []),
     ],
 )
 def test_pod_cidrs_by_mode(
@@ -184,17 +201,145 @@ def test_external_addresses_of_nodes_are_inside_like_the_others(wanted: bool, tm
     assert set(texts) == {"10.1.0.0/24", "10.95.0.0/16", *(outer if wanted else [])}
 
 
-def test_what_is_seen_outside_of_all_cidrs_is_told(tmp_path: Path) -> None:
-    pod = cluster_object("Pod", "p", "a", spec={"nodeName": "n1"}, status={"phase": "Running", "podIP": "10.66.0.1"})
-    service = cluster_object("Service", "s", "a", spec={"clusterIP": "10.77.0.1", "clusterIPs": ["10.77.0.1"]})
-    headless = cluster_object("Service", "h", "a", spec={"clusterIP": "None", "clusterIPs": ["None"]})
-    items = [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), pod, service, headless]
-    _, found = inside(tmp_path, items)
+SEEN = [
+    cluster_object("Pod", "p", "a", spec={"nodeName": "n1"}, status={"phase": "Running", "podIP": "10.66.0.1"}),
+    cluster_object("Service", "s", "a", spec={"clusterIP": "10.77.0.1", "clusterIPs": ["10.77.0.1"]}),
+    cluster_object("Service", "h", "a", spec={"clusterIP": "None", "clusterIPs": ["None"]}),
+]
+
+
+def test_what_is_seen_outside_of_all_cidrs_counts_by_itself_and_is_told(tmp_path: Path) -> None:
+    items = [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), *SEEN]
+    texts, found = inside(tmp_path, items)
+    assert texts == ["10.1.0.0/24", "10.66.0.1", "10.77.0.1", "10.95.0.0/16"]
     assert [d.code for d in found] == ["pod-outside", "service-outside"]
     assert "1 pod (a/p)" in found[0].message
     assert "1 Service (a/s)" in found[1].message
+    assert "podCIDRs in the settings" in found[0].hint
     extra = {4: union([parse_span("10.66.0.0/16").interval, parse_span("10.77.0.0/16").interval]), 6: ()}
     assert inside(tmp_path, items, ClusterInfo(extra=extra))[1] == ()  # type: ignore[arg-type]  # literals
+
+
+def test_with_all_detection_off_everything_that_would_be_steered_is_told(tmp_path: Path) -> None:
+    off = ClusterInfo(node_ip=False, cluster_ip=False, pod_cidr_mode="")
+    slice_ = cluster_object("EndpointSlice", "kubernetes", "default", {"kubernetes.io/service-name": "kubernetes"})
+    slice_ |= {"apiVersion": "discovery.k8s.io/v1", "endpoints": [{"addresses": ["10.7.0.5"]}]}
+    texts, found = inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), slice_, *SEEN], off)
+    assert texts == []
+    assert [(d.code, d.message.partition(" have")[0].partition(" has")[0]) for d in found] == [
+        ("pod-outside", "1 pod (a/p)"),
+        ("pod-outside", "1 pod CIDR (10.1.0.0/24)"),
+        ("service-outside", "1 Service (a/s)"),
+        ("service-outside", "1 Service CIDR (10.95.0.0/16)"),
+        ("node-outside", "1 node (n1)"),
+        ("node-outside", "1 API server (10.7.0.5, an endpoint of Service default/kubernetes)"),
+    ]
+    every = ["10.1.0.0/24", "10.66.0.0/16", "10.77.0.0/16", "10.95.0.0/16", "10.7.0.5", "192.0.2.1"]
+    extra = {4: union(parse_span(t).interval for t in every), 6: (parse_span("2001:db8::1").interval,)}
+    off = ClusterInfo(node_ip=False, cluster_ip=False, pod_cidr_mode="", extra=extra)  # type: ignore[arg-type]  # literals
+    assert inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), slice_, *SEEN], off)[1] == ()
+
+
+def endpoints(kind: str) -> Json:
+    if kind == "Endpoints":
+        made = cluster_object("Endpoints", "kubernetes", "default")
+        return made | {"subsets": [{"addresses": [{"ip": "10.7.0.5"}], "notReadyAddresses": [{"ip": "10.7.0.6"}]}]}
+    made = cluster_object("EndpointSlice", "kubernetes-x", "default", {"kubernetes.io/service-name": "kubernetes"})
+    two = [{"addresses": ["10.7.0.5"]}, {"addresses": ["10.7.0.6"], "conditions": {"ready": False}}]
+    return made | {"apiVersion": "discovery.k8s.io/v1", "endpoints": two}
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([endpoints("Endpoints")], ["10.7.0.5-10.7.0.6"]),
+        ([endpoints("EndpointSlice")], ["10.7.0.5-10.7.0.6"]),
+        ([endpoints("EndpointSlice") | {"metadata": {"name": "x", "namespace": "default"}}], []),
+        ([endpoints("Endpoints") | {"metadata": {"name": "kubernetes", "namespace": "a"}}], []),
+        ([kubeadm("  x: y\ncontrolPlaneEndpoint: 10.6.1.100:6443\n")], ["10.6.1.100"]),
+        ([kubeadm('  x: y\ncontrolPlaneEndpoint: "[fd00:6::100]:6443"\n')], ["fd00:6::100"]),
+        ([kubeadm("  x: y\ncontrolPlaneEndpoint: api.example.org:6443\n")], []),
+        ([control_plane("kube-apiserver", ["kube-apiserver", "--advertise-address=10.6.1.101"])], ["10.6.1.101"]),
+        ([control_plane("kube-vip", ["manager"], env={"address": "10.6.1.102", "port": "6443"})], ["10.6.1.102"]),
+        ([control_plane("other", ["manager"], env={"address": "10.6.1.102"})], []),
+    ],
+)
+def test_what_api_servers_are_reached_at_is_inside(items: list[Json], expected: list[str], tmp_path: Path) -> None:
+    texts, found = inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), *items])
+    assert (texts, found) == (sorted(["10.1.0.0/24", "10.95.0.0/16", *expected]), ())
+
+
+def cilium(**data: str) -> Json:
+    return cluster_object("ConfigMap", "cilium-config", "kube-system") | {"data": data}
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (
+            [cilium(ipam="cluster-pool", **{"cluster-pool-ipv4-cidr": "10.3.0.0/16 10.4.0.0/16"})],
+            ["10.3.0.0-10.4.255.255"],
+        ),
+        ([cilium(ipam="kubernetes", **{"cluster-pool-ipv4-cidr": "10.3.0.0/16"})], []),
+        ([cilium(**{"cluster-pool-ipv6-cidr": "fd03::/104"})], ["fd03::/104"]),
+        (
+            [
+                cluster_object("CiliumNode", "n1", spec={"ipam": {"podCIDRs": ["10.3.1.0/24"]}})
+                | {"apiVersion": "cilium.io/v2"}
+            ],
+            ["10.3.1.0/24"],
+        ),
+        ([kube_ovn("10.16.0.0/16,fd16::/112")], ["10.16.0.0/16", "fd16::/112"]),
+        ([kube_ovn("10.16.0.0/16", vpc="ovn-cluster")], ["10.16.0.0/16"]),
+        ([kube_ovn("10.16.0.0/16", vpc="mine")], []),
+        ([kube_ovn("10.16.0.0/16", vlan="vlan1")], []),
+    ],
+)
+def test_what_the_network_plugin_says_of_pods_counts(items: list[Json], expected: list[str], tmp_path: Path) -> None:
+    texts, found = inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), *items])
+    assert (texts, found) == (sorted(["10.1.0.0/24", "10.95.0.0/16", *expected]), ())
+    assert inside(
+        tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), *items], ClusterInfo(pod_cidr_mode="calico")
+    )[1]
+
+
+FOREIGN = ["/bin/agent"]
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "expected"),
+    [
+        (["kube-proxy", f"{PODS}=10.8.0.0/16"], {}, "10.8.0.0/16"),
+        (["kube-proxy", PODS, "10.8.0.0/16"], {}, "10.8.0.0/16"),
+        (["kube-proxy", f"{PODS}=", "10.8.0.0/16"], {}, None),
+        (["kube-proxy", f"{PODS}=", "--leader-elect=false"], {}, None),
+        (["kube-proxy", PODS, "--leader-elect=false"], {}, None),
+        (["kube-proxy", PODS], {}, None),
+        (["kube-proxy", f"{PODS}=$(CIDR)"], {"CIDR": "10.8.0.0/16"}, "10.8.0.0/16"),
+        (["kube-proxy", f"{PODS}=$(CIDR)"], {"NET": "10.8", "CIDR": "$(NET).0.0/16"}, "10.8.0.0/16"),
+        (["kube-proxy", f"{PODS}=$(CIDR)"], {}, None),
+        (["kube-proxy", f"{PODS}=$(CIDR)"], {"CIDR": None}, None),
+        (["kube-proxy", f"{PODS}=10.8.0.0/16,$(SIX)"], {}, None),
+        (["kube-proxy", f"{PODS}=junk"], {}, None),
+        (["kube-proxy", f"{PODS}=10.8.0.0"], {}, None),
+        (["kube-proxy", f"--x{PODS}=10.8.0.0/16"], {}, None),
+        (["sh", "-c", f"exec kube-proxy {PODS} 10.8.0.0/16 >/log"], {}, "10.8.0.0/16"),
+        (["sh", "-c", f"exec kube-proxy {PODS}=$CIDR"], {"CIDR": "10.8.0.0/16"}, None),
+        ([*FOREIGN, f"{PODS}=10.8.0.0/16"], {}, None),
+    ],
+)
+def test_a_flag_is_read_in_its_own_argument_or_not_at_all(
+    words: list[str], env: dict[str, str | None], expected: str | None, tmp_path: Path
+) -> None:
+    """What cannot be read is no claim and no error, where others tell; else it is named beside the error."""
+    pod = control_plane("x", words, env=env)
+    texts, found = inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), pod])
+    told = [expected] if expected else []
+    assert (texts, found) == (sorted(["10.1.0.0/24", "10.95.0.0/16", *told]), ())
+    _, found = inside(tmp_path, [node(), service_cidr("10.95.0.0/16"), pod])
+    assert [d.code for d in found] == ([] if expected else ["pod-cidr-unknown"])
+    if found and words[0] != FOREIGN[0] and PODS in [word.partition("=")[0] for word in words]:
+        assert found[0].related[0].message.startswith(PODS)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +347,6 @@ def test_what_is_seen_outside_of_all_cidrs_is_told(tmp_path: Path) -> None:
     [
         (service_cidr("10.95.0.0"), "'10.95.0.0' has no prefix length"),
         (service_cidr("10.95.0.0/16-10.96.0.0/16"), "has no prefix length"),
-        (kubeadm("  serviceSubnet: 10.96.0.0/99\n"), "serviceSubnet: '10.96.0.0/99' has a prefix length above 32"),
-        (control_plane("a", ["a", "--service-cluster-ip-range=x"]), "--service-cluster-ip-range: 'x' is not an IP"),
         (ip_pool("10.7.0.0"), "'10.7.0.0' has no prefix length"),
     ],
 )

@@ -114,11 +114,56 @@ def test_a_namespace_has_the_label_with_its_name(tmp_path: Path) -> None:
     assert [dict(namespace.labels) for namespace in cluster.namespaces] == [{key: "a"}, {key: "b", "team": "x"}]
 
 
-def test_an_address_that_two_have_names_both(tmp_path: Path) -> None:
-    _, found = load([node("n1"), pod("p"), pod("q")], tmp_path)
-    assert [line.partition(": ")[2] for line in found] == [
-        "10.1.0.9 is the address of pod a/p and of pod a/q [address-twice]"
-    ]
+def owners(cluster: Cluster) -> dict[str, list[str]]:
+    return {format_address(*s.address): [claim.pod.key for claim in s.claims] for s in cluster.shared_addresses}
+
+
+def test_an_address_that_several_have_is_noted(tmp_path: Path) -> None:
+    """Whether it matters is for the policies to say."""
+    cluster, found = load([node("n1"), pod("r"), pod("p"), pod("q")], tmp_path)
+    assert (found, owners(cluster)) == ([], {"10.1.0.9": ["a/p", "a/q", "a/r"]})
+
+
+def leaving(made: dict[str, Any]) -> dict[str, Any]:
+    return {**made, "metadata": {**made["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
+def test_a_pod_that_is_going_away_gives_way(tmp_path: Path) -> None:
+    both = pod("old")
+    both["status"]["podIPs"].append({"ip": "10.1.0.8"})
+    cluster, found = load([node("n1"), leaving(both), pod("new")], tmp_path)
+    assert (found, owners(cluster)) == ([], {})
+    known = {p.name: [format_address(*a) for a in p.addresses] for p in cluster.pods}
+    assert known == {"new": ["10.1.0.9"], "old": ["10.1.0.8"]}
+    cluster, _ = load([node("n1"), leaving(pod("old")), pod("new")], tmp_path)
+    assert [p.name for p in cluster.pods] == ["new"]
+    cluster, _ = load([node("n1"), leaving(pod("old"))], tmp_path)
+    assert [p.name for p in cluster.pods] == ["old"]
+    cluster, _ = load([node("n1"), leaving(pod("old")), leaving(pod("new"))], tmp_path)
+    assert owners(cluster) == {"10.1.0.9": ["a/new", "a/old"]}
+    cluster, _ = load([node("n1"), leaving(pod("old")), pod("p"), pod("q")], tmp_path)
+    assert owners(cluster) == {"10.1.0.9": ["a/p", "a/q"]}
+
+
+def test_addresses_that_no_policy_uses_are_a_warning_at_most(tmp_path: Path) -> None:
+    service = {"kind": "Service", "metadata": {"name": "s"}, "spec": {"externalIPs": ["10.2.0.300", "lb.example"]}}
+    odd = pod("p")
+    odd["status"]["podIPs"].append({"ip": "10.1.0.300"})
+    (tmp_path / "cluster.json").write_text(json.dumps({"kind": "List", "items": [node("n1"), service, odd]}))
+    found = Collector()
+    cluster = load_cluster([tmp_path / "cluster.json"], found)
+    assert [(d.code, d.severity) for d in found.found] == [("bad-address", "warning")] * 2
+    assert [(b.claim.pod.key, b.claim.path) for b in cluster.bad_addresses] == [("a/p", ("status", "podIPs", 1, "ip"))]
+    assert [p.key for p in cluster.pods] == ["a/p"]
+
+
+@pytest.mark.parametrize("kind", ["Endpoints", "ConfigMap"])
+def test_an_odd_object_that_only_helps_is_a_warning(kind: str, tmp_path: Path) -> None:
+    odd = {"kind": kind, "metadata": {"name": "x"}, "data": [1], "subsets": 1}
+    (tmp_path / "cluster.json").write_text(json.dumps({"kind": "List", "items": [node("n1"), odd]}))
+    found = Collector()
+    assert len(load_cluster([tmp_path / "cluster.json"], found).nodes) == 1
+    assert [(d.code, d.severity) for d in found.found] == [("bad-cluster-object", "warning")]
 
 
 def test_lists_in_lists_yaml_and_json_one_after_the_other_mean_the_same(tmp_path: Path) -> None:

@@ -467,3 +467,20 @@ def test_an_error_writes_nothing_and_exits_1(tmp_path: Path, server: ApiServer) 
     assert (done.returncode, done.stdout) == (1, "")
     assert "[cluster-forbidden]" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kubeconfig"]
+
+
+def test_what_else_tells_of_the_inside_is_kept_without_the_rest(reader: Reader, server: ApiServer) -> None:
+    flags = ["--cluster-cidr=$(CIDR)", "--secret=x"]
+    manager = {"name": "kube-controller-manager", "command": flags, "env": [{"name": "CIDR", "value": "10.8.0.0/16"}]}
+    vip = {"name": "kube-vip", "env": [{"name": "address", "value": "10.6.1.100"}, {"name": "k", "value": "secret"}]}
+    foreign = {"name": "agent", "command": ["/agent", "--cluster-cidr=10.9.0.0/16"]}
+    for container in (manager, vip, foreign):
+        metadata = {"name": f"{container['name']}-1", "namespace": "kube-system"}
+        spec = {"hostNetwork": True, "containers": [container]}
+        server.objects.append({"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}})
+    items = {item["metadata"]["name"]: item for item in json.loads(reader.text(server.url))["items"]}
+    assert items["kube-controller-manager-1"]["spec"]["containers"] == [{"args": ["--cluster-cidr=10.8.0.0/16"]}]
+    assert items["kube-vip-1"]["spec"]["containers"] == [
+        {"name": "kube-vip", "env": [{"name": "address", "value": "10.6.1.100"}]}
+    ]
+    assert "containers" not in items["agent-1"]["spec"]
