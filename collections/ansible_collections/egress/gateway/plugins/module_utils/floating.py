@@ -69,7 +69,8 @@ class Floating(Resource):
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         lines = []
         for change in changes:
-            _, address, _, device = change.object.split(" ")
+            words = change.object.split(" ")
+            address, device = words[1], words[3]
             verb = "delete" if change.action == "remove" else "replace"
             # As keepalived adds them: at once, and never the source of what the node itself sends.
             like = " preferred_lft 0 nodad" if ":" in address and change.action != "remove" else ""

@@ -137,7 +137,7 @@ def test_who_fights_is_answered_more_slowly_and_told_of_once(told: list[str], mo
     monkeypatch.setattr(tasks, "_LONGEST", 0.05)
     loop = Loop()
     schedule = Schedule(loop, Fake())
-    for _ in range(12):
+    for _round in range(12):
         schedule.hear(frozenset(["x"]))
         drive(loop, schedule, 0.2)
     assert [line for line in told if "again and again" in line] == told[tasks._FREE :]
