@@ -20,10 +20,12 @@ def _check_shared(resolved: Resolved, found: Collector) -> None:
     shared = resolved.cluster.shared_addresses
     if not shared:
         return
-    pods = resolved.cluster.pods
+    pods, others = resolved.cluster.pods, resolved.cluster.others
     governed = {pods[position].key for policy in resolved.policies for position in policy.pods}
-    for address, claims in shared:
-        if any(claim.pod.key in governed for claim in claims):
+    for address, everybody in shared:
+        # What a pod on a node without a configuration sends, nothing of ours ever sees.
+        claims = [claim for claim in everybody if claim.pod.node not in others]
+        if len(claims) > 1 and any(claim.pod.key in governed for claim in claims):
             first, second = claims[:2]
             owners = f"pod {first.pod.key} and of pod {second.pod.key}"
             found.error(

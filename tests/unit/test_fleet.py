@@ -187,6 +187,12 @@ def test_a_virtual_node_may_have_the_address_of_a_pod_or_of_another_node(place: 
     assert nodes_of(compilation) == {"gw1": "10.6.1.11", "w1": "10.6.1.21"}
 
 
+def test_a_pod_elsewhere_may_have_the_address_of_one_here(place: Place) -> None:
+    virtual = node("vk", "10.9.0.1", labels={"type": "virtual-kubelet"})
+    both = [pod("here", "w1", "10.244.3.10"), pod("there", "vk", "10.244.3.10")]
+    assert codes(place.compile(GW1, W1, virtual, pods=both)) == ["warning pod-on-other-node"]
+
+
 def test_a_pod_stays_governed_whose_address_a_virtual_node_has(place: Place) -> None:
     virtual = node("vk", "10.244.3.77", labels={"type": "virtual-kubelet"})
     spec = {"egressGatewayName": "internet", "appliedTo": {"podSubnet": ["10.244.0.0/16"]}}
