@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# ansible-test for the collection: sanity (all tests, on this machine, no container), then units.
+# ansible-test for the collection: sanity (all tests, on this machine, no container), then units, then integration.
 #
-#   .ci/ansible-test.sh [sanity|units] [arguments of ansible-test]      without: both
+#   .ci/ansible-test.sh [sanity|units|integration] [arguments of ansible-test]      without: all
 #
 # ansible-test keeps its own small environments, one a sanity test, with packages that it pins itself. They live below
 # .venv, so that `make clean` takes them away; the first run spends some 50 s on them, later ones 20 s in all.
@@ -61,14 +61,20 @@ units() {
   ansible_test units --local --python "$version" "$@" 2>&1 | quiet
 }
 
-case ${1:-both} in
-  sanity | units) "$@" ;;
-  both)
+integration() {
+  # The targets change nothing of this machine; those that need root are skipped without it.
+  ansible_test integration --local --python "$version" "$@" 2>&1 | quiet
+}
+
+case ${1:-all} in
+  sanity | units | integration) "$@" ;;
+  all)
     sanity "$@"
     units "$@"
+    integration "$@"
     ;;
   *)
-    echo "usage: $0 [sanity|units] [arguments of ansible-test]" >&2
+    echo "usage: $0 [sanity|units|integration] [arguments of ansible-test]" >&2
     exit 64
     ;;
 esac

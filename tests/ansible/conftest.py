@@ -55,9 +55,9 @@ class Node:
         return result
 
     def signal_agent(self, signal: str) -> None:
-        """A command of the agent's that ends meanwhile is none of it."""
-        pids = "pgrep --ns $$ --nslist net -f '[e]gress-gateway/agent[.]pyz'"
-        self.shell(f"for pid in $({pids}); do kill -{signal} $pid || true; done")
+        self.shell(
+            f"for pid in $(pgrep --ns $$ --nslist net -f '[e]gress-gateway/agent[.]pyz'); do kill -{signal} $pid; done"
+        )
 
     def absent(self, **arguments: Any) -> dict[str, Any]:
         return self.module("apply", state="absent", service_manager="direct", **arguments)
@@ -149,12 +149,14 @@ def _clean(node: Node) -> Iterator[Node]:
     assert not result.get("failed"), result["msg"]
 
 
-def playbook(lab: Lab, name: str, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    """Runs one of the project's playbooks over SSH, from the lab's controller."""
+def playbook(
+    lab: Lab, name: str, *arguments: str, check: bool = True, inventory: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Runs one of the project's playbooks over SSH, from the lab's controller; ``inventory`` in place of the lab's."""
     tools = str(Path(sys.executable).parent)
     return lab.exec(
         "controller",
-        ["ansible-playbook", "-i", str(lab.inventory), f"playbooks/{name}.yml", *arguments],
+        ["ansible-playbook", "-i", str(inventory or lab.inventory), f"playbooks/{name}.yml", *arguments],
         env={
             "PATH": f"{tools}:{os.environ.get('PATH', '/usr/bin')}:/usr/sbin",
             "PYTHONPATH": str(ROOT),

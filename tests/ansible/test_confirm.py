@@ -126,3 +126,21 @@ def test_the_playbook_confirms_what_it_verified(lab: Lab, bundle_dir: Path) -> N
     wait_for(Node(lab, "worker1"), node_files(bundle_dir, "worker1"))
     assert before.diff(lab.snapshot_node("worker1")) == ""
     playbook(lab, "absent")
+
+
+def test_what_an_editor_left_keeps_no_node_from_going_back(worker: Node, bundle_dir: Path) -> None:
+    """Neither after a failure nor after a time limit; and an empty directory of ours waits for nothing."""
+    files = node_files(bundle_dir, "worker1")
+    worker.apply(files)
+    worker.shell("cd /etc/egress-gateway && cp plan.json plan.json~ && cp plan.json '.plan.json.swp' && mkdir .d")
+    worker.shell("cp /etc/egress-gateway/sysctl.conf /etc/egress-gateway/sysctl.conf.dpkg-dist")
+    failed = worker.apply(with_bad_sysctl(files))
+    assert failed["failed"]
+    assert failed["rolled_back"], failed
+    worker.shell("cp /etc/egress-gateway/plan.json /etc/egress-gateway/plan.json~")
+    assert worker.apply(smaller(files), confirm_timeout=1)["changed"]
+    wait_for(worker, None)
+    worker.shell("rmdir /etc/egress-gateway/.d")
+    worker.apply(files)
+    worker.shell(f"mkdir -p {STATE}")
+    assert not worker.apply(files)["changed"]

@@ -89,6 +89,71 @@ def test_a_failing_worker_keeps_the_next_batch_as_it_is(lab: Lab, bundle_dir: Pa
     playbook(lab, "absent")
 
 
+@pytest.mark.parametrize("dead", ["gw1", "gw2"], ids=["first", "last"])
+def test_a_gateway_that_does_not_answer_stops_the_run(dead: str, lab: Lab, bundle_dir: Path, tmp_path: Path) -> None:
+    """Before anything is changed, though any_errors_fatal would go on after a batch of one."""
+    before = {node: lab.snapshot_node(node) for node in NODES}
+    refuses = tmp_path / "refuses.yml"
+    refuses.write_text(f"all: {{hosts: {{{dead}: {{ansible_port: 9}}}}}}\n", encoding="utf-8")
+    done = playbook(lab, "apply", "-i", str(refuses), "-e", f"egress_bundle={bundle_dir}", check=False)
+    assert done.returncode != 0
+    assert f"something is amiss with {dead}" in done.stdout
+    assert changed_in_order(done.stdout) == []
+    for node in NODES:
+        assert before[node].diff(lab.snapshot_node(node)) == ""
+
+
+def test_a_worker_that_does_not_answer_keeps_the_next_batch_as_it_is(
+    lab: Lab, bundle_dir: Path, tmp_path: Path
+) -> None:
+    before = lab.snapshot_node("worker2")
+    refuses = tmp_path / "refuses.yml"
+    refuses.write_text("all: {hosts: {worker1: {ansible_port: 9}}}\n", encoding="utf-8")
+    given = ["-i", str(refuses), "-e", f"egress_bundle={bundle_dir}", "-e", "egress_worker_batch=1"]
+    done = playbook(lab, "apply", *given, check=False)
+    assert done.returncode != 0
+    assert changed_in_order(done.stdout) == ["gw1", "gw2"]
+    assert "something is amiss with worker1" in done.stdout
+    assert before.diff(lab.snapshot_node("worker2")) == ""
+    removed = playbook(lab, "absent", "-i", str(refuses), check=False)
+    assert removed.returncode != 0
+    assert "No gateway is cleared, for something is amiss with worker1" in removed.stdout
+    playbook(lab, "absent")
+
+
+def test_drain_stops_at_a_gateway_that_does_not_answer(lab: Lab, tmp_path: Path) -> None:
+    refuses = tmp_path / "refuses.yml"
+    refuses.write_text("all: {hosts: {gw1: {ansible_port: 9}}}\n", encoding="utf-8")
+    done = playbook(lab, "drain", "-i", str(refuses), check=False)
+    assert done.returncode != 0
+    assert changed_in_order(done.stdout) == []
+
+
+@pytest.mark.parametrize("name", ["apply", "verify", "facts", "absent"])
+def test_an_inventory_without_nodes_is_a_failure(name: str, lab: Lab, bundle_dir: Path, tmp_path: Path) -> None:
+    inventory = tmp_path / "none.yml"
+    inventory.write_text("all: {}\n", encoding="utf-8")
+    given = ["-e", f"egress_bundle={bundle_dir}"]
+    done = playbook(lab, name, *given, check=False, inventory=inventory)
+    assert done.returncode != 0
+    assert "There are no hosts in egress_gateways and egress_workers" in done.stdout
+    inventory.write_text("all: [\n", encoding="utf-8")
+    assert playbook(lab, name, *given, check=False, inventory=inventory).returncode != 0
+
+
+def test_a_node_of_the_bundle_must_be_in_the_inventory(lab: Lab, bundle_dir: Path, tmp_path: Path) -> None:
+    inventory = tmp_path / "some.yml"
+    inventory.write_text(
+        "egress_workers: {hosts: {worker1: }}\negress_gateways: {hosts: {gw1: , one: {egress_node_name: gw2}}}\n",
+        encoding="utf-8",
+    )
+    given = ["-e", f"egress_bundle={bundle_dir}"]
+    done = playbook(lab, "nodes", *given, check=False, inventory=inventory)
+    assert done.returncode != 0
+    assert "In the bundle, but not in the inventory: worker2." in done.stdout
+    playbook(lab, "nodes", *given, "-e", "egress_missing_nodes=true", inventory=inventory)
+
+
 def test_errors_of_the_input_are_told_all_at_once(lab: Lab, tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()

@@ -20,6 +20,27 @@ from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, p
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
+_LEFTOVERS = (
+    ".bak",
+    ".dpkg-bak",
+    ".dpkg-dist",
+    ".dpkg-new",
+    ".dpkg-old",
+    ".dpkg-tmp",
+    ".orig",
+    ".rej",
+    ".rpmnew",
+    ".rpmorig",
+    ".rpmsave",
+    ".save",
+    ".swo",
+    ".swp",
+    ".tmp",
+    ".ucf-dist",
+    ".ucf-old",
+)
+"""Endings of what editors and package managers leave beside a file."""
+
 
 @dataclass(frozen=True)
 class NodeBundle:
@@ -64,10 +85,17 @@ def from_files(files: Mapping[str, str]) -> NodeBundle:
 
 
 def installed(paths: Paths) -> NodeBundle | None:
-    """The bundle that the node holds; None when there is none. NodeError when its plan cannot be read."""
+    """The bundle that the node holds; None when there is none. NodeError when its plan cannot be read.
+
+    What an editor or a package manager has left there is none of it: the next apply removes it.
+    """
     if not paths.file(PLAN).exists():
         return None
-    return from_files(read_files(paths))
+    return from_files({name: text for name, text in read_files(paths).items() if _may_be_ours(name)})
+
+
+def _may_be_ours(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not name.endswith(_LEFTOVERS)
 
 
 def strangers(paths: Paths) -> list[str]:

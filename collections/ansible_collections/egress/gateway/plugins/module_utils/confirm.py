@@ -60,8 +60,7 @@ class Unconfirmed(Resource):
 
     def actual(self) -> Items:
         ours = (self._paths.pending, self._paths.rollback, self._paths.boot)
-        empty = self._paths.state.is_dir() and not any(self._paths.state.iterdir())
-        there = empty or any(path.exists() for path in ours)  # a run may have been killed between them
+        there = any(path.exists() for path in ours)  # a run may have been killed between them
         return {_OBJECT: Item("rolls back by itself", "confirm_timeout")} if there else {}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ _VERSIONS = {
     "conntrackd": ["conntrackd", "-v"],
     "kernel": ["uname", "-r"],
 }
+LEAST = {"iproute2": "5.10", "kernel": "5.10", "keepalived": "2.2", "nftables": "1.0.2", "python": "3.9"}
+"""The oldest versions that do."""
 REQUIRED = ("ip", "bridge", "nft", "unshare")
 OF_GATEWAYS = ("keepalived", "conntrack", "conntrackd")
 
@@ -34,6 +37,8 @@ def node_info(address: str | None = None) -> dict[str, Any]:
     links = Kernel().links()
     uplink = next((name for name, link in sorted(links.items()) if address in _locals(link)), device)
     cidrs = _subnets(links.get(uplink, {}))
+    versions = {name: version(name) for name in sorted(_VERSIONS)}
+    versions["python"] = platform.python_version()
     return {
         "uplink": {
             "interface": uplink,
@@ -52,7 +57,9 @@ def node_info(address: str | None = None) -> dict[str, Any]:
         "default_interface": device,
         "default_mtu": int(links[device]["mtu"]) if device in links else None,
         "drained": is_drained(Paths()),
-        "versions": {name: version(name) for name in sorted(_VERSIONS)},
+        "versions": versions,
+        "too_old": [text for name in sorted(LEAST) if name != "keepalived" for text in too_old(name, versions[name])],
+        "too_old_gateway": too_old("keepalived", versions["keepalived"]),
         "missing_tools": [tool for tool in REQUIRED if find(tool) is None],
         "missing_gateway_tools": [tool for tool in OF_GATEWAYS if find(tool) is None],
     }
@@ -120,6 +127,15 @@ def _subnets(link: Mapping[str, Any]) -> list[str]:
         if a.get("scope") == "global" and "local" in a
     }
     return [str(n) for n in sorted(found, key=lambda n: (n.version, str(n))) if n.prefixlen < n.max_prefixlen]
+
+
+def too_old(name: str, found: str | None) -> list[str]:
+    """In words, where ``found`` is older than what is needed; nothing where no number is known."""
+    least = [int(number) for number in LEAST[name].split(".")]
+    numbers = [int(number) for number in re.findall(r"\d+", found or "")[: len(least)]]
+    return (
+        ["%s %s is too old, it takes %s or later" % (name, found, LEAST[name])] if numbers and numbers < least else []
+    )
 
 
 def version(name: str) -> str | None:

@@ -42,8 +42,9 @@ def remove_traces(paths: Paths, everything: bool) -> None:
         if everything or found == [paths.lock]:
             for path in found:
                 path.unlink()
-    with contextlib.suppress(OSError):  # not empty, or a mount point
-        paths.runtime.rmdir()
+    for directory in (paths.runtime, *([paths.state] if everything else [])):
+        with contextlib.suppress(OSError):  # not empty, or a mount point
+            directory.rmdir()
 
 
 def _take(paths: Paths) -> int:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import io
-import re
 import tarfile
 from collections.abc import Sequence
 
 from ansible_collections.egress.gateway.plugins.module_utils import accepts, clashes, eips
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
-from ansible_collections.egress.gateway.plugins.module_utils.facts import version
+from ansible_collections.egress.gateway.plugins.module_utils.facts import too_old, version
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     CONNTRACKD,
@@ -30,7 +29,7 @@ KEEPALIVED_PROGRAM = "keepalived"
 _OVERHEAD = {4: 50, 6: 70}
 """Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
 
-_LEAST = {"nftables": ((1, 0, 2), "1.0.2"), "iproute2": ((5, 10), "5.10"), KEEPALIVED_PROGRAM: ((2, 2), "2.2")}
+_ASKED = ("nftables", "iproute2", KEEPALIVED_PROGRAM)
 
 _CHECK_KEEPALIVED = (
     "mount -t tmpfs egress-gateway /run && cd /run && tar -x -f - && while [ $# -gt 0 ]; do "
@@ -88,13 +87,10 @@ def _check_clashes(plan: Plan, before: Plan | None, kernel: Kernel, changes: Seq
 
 def _check_versions(bundle: NodeBundle) -> None:
     """The kernel is not asked for its version: it is the one that loads the table when it is compared."""
-    for program, (least, wanted) in _LEAST.items():
-        if program == KEEPALIVED_PROGRAM and KEEPALIVED not in bundle.files:
-            continue
-        found = version(program)
-        numbers = tuple(int(n) for n in re.findall(r"\d+", found or "")[: len(least)])
-        if numbers and numbers < least:
-            raise NodeError("%s %s on this node is too old, it takes %s or later" % (program, found, wanted))
+    for program in _ASKED:
+        if program != KEEPALIVED_PROGRAM or KEEPALIVED in bundle.files:
+            for text in too_old(program, version(program)):
+                raise NodeError("this node's %s" % text)
 
 
 def _check_interfaces(plan: Plan, kernel: Kernel) -> None:

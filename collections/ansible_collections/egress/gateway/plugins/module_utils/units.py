@@ -10,7 +10,9 @@ routes of others when it starts, and still before the usual runtimes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write
@@ -99,12 +101,18 @@ class Units(Resource):
             name = properties.get("Id", "")
             if properties.get("UnitFileState") == "enabled":
                 found["unit %s at boot" % name] = Item("enabled")
+            elif self._links(name):
+                found["unit %s at boot" % name] = Item("a link that leads nowhere")
             if name in self._units:
                 found["unit %s state" % name] = Item(_FAILED if properties.get("ActiveState") == _FAILED else _SOUND)
             stays = name != GUARD_UNIT and (name in self._units or name in _DAEMONS)
             if properties.get("ActiveState") == "active" and not stays:
                 found["unit %s now" % name] = Item("active")
         return found
+
+    def _links(self, name: str) -> list[Path]:
+        """By which targets start the unit; systemctl knows them as long as the unit's file is there."""
+        return [path for wants in self._paths.units.glob("*.wants") for path in [wants / name] if path.is_symlink()]
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         verbs = {" at boot": ("enable", "disable"), " state": ("reset-failed",) * 2, " now": ("start", "stop")}
@@ -116,8 +124,11 @@ class Units(Resource):
         ]
         try:
             for verb, name in orders:
-                if verb in ("disable", "stop"):
-                    run(["systemctl", verb, name])
+                if verb == "disable":
+                    self._disable(name)
+                elif verb == "stop":
+                    run(["systemctl", "stop", name])
+                    run(["systemctl", "reset-failed", name], check=False)
             for change in changes:
                 if not change.object.endswith(tuple(verbs)):
                     self._fix_file(change)
@@ -133,6 +144,14 @@ class Units(Resource):
         except OSError as error:
             return NodeError("%s: %s" % (error.filename, error.strerror))
         return None
+
+    def _disable(self, name: str) -> None:
+        if (self._paths.units / name).is_file():
+            run(["systemctl", "disable", name])
+        for link in self._links(name):
+            link.unlink()
+            with contextlib.suppress(OSError):  # others' are there, too
+                link.parent.rmdir()
 
     def _fix_file(self, change: Change) -> None:
         name = change.object.split(" ")[1]
@@ -279,6 +298,7 @@ Description=Egress gateway: VRRP for the egress addresses
 Documentation=man:keepalived(8) man:keepalived.conf(5)
 ConditionPathExists=%(conf)s
 After=network-online.target %(restore)s
+StartLimitIntervalSec=0
 
 [Service]
 Type=simple
@@ -314,6 +334,7 @@ Documentation=man:conntrackd(8) man:conntrackd.conf(5)
 ConditionPathExists=%(conf)s
 After=network-online.target %(restore)s
 Before=%(keepalived)s
+StartLimitIntervalSec=0
 
 [Service]
 Type=simple

@@ -78,8 +78,16 @@ egress_info:
       description: Whether M(egress.gateway.drain) has emptied the node.
       type: bool
     versions:
-      description: Versions of C(kernel), C(iproute2), C(nftables), C(keepalived), C(conntrackd); null if missing.
+      description: Of C(kernel), C(iproute2), C(nftables), C(keepalived), C(conntrackd), C(python); null if missing.
       type: dict
+    too_old:
+      description: What every node needs and is older than it may be, in words with the version that does.
+      type: list
+      elements: str
+    too_old_gateway:
+      description: The same of what gateways need on top of that.
+      type: list
+      elements: str
     missing_tools:
       description: Programs that every node needs and that are not there.
       type: list

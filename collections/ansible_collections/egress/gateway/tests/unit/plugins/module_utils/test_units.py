@@ -111,6 +111,28 @@ def test_a_failed_unit_is_named_and_reset(tmp_path: Path, systemctl: Systemctl) 
     assert [change.object for change in bring([Units(paths, FILES)])] == ["unit " + RESTORE_UNIT]
 
 
+def test_absent_after_a_reboot_leaves_nothing(tmp_path: Path, systemctl: Systemctl) -> None:
+    """The restore unit is active since then, and a link is left of a unit whose file somebody removed."""
+    paths = Paths(units=tmp_path)
+    bring([Units(paths, FILES)])
+    systemctl.active |= {RESTORE_UNIT}
+    assert not Units(paths, FILES).difference(), "that is no drift"
+    (tmp_path / KEEPALIVED_UNIT).unlink()
+    systemctl.enabled.discard(KEEPALIVED_UNIT)
+    wants = tmp_path / "multi-user.target.wants"
+    wants.mkdir()
+    (wants / KEEPALIVED_UNIT).symlink_to(tmp_path / KEEPALIVED_UNIT)
+    assert clear([Units(paths, {})])
+    assert (list(tmp_path.iterdir()), systemctl.enabled, systemctl.active) == ([], set(), set())
+    assert not clear([Units(paths, {})])
+
+
+def test_daemons_come_back_however_they_end() -> None:
+    for text in (units.keepalived_unit(Paths()), units.conntrackd_unit(Paths())):
+        assert "\nRestart=always\n" in text
+        assert "\nStartLimitIntervalSec=0\n" in text.partition("[Service]")[0]
+
+
 def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemctl: Systemctl) -> None:
     paths = Paths(units=tmp_path)
     bring([Units(paths, FILES)])
