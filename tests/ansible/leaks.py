@@ -14,7 +14,7 @@ POD = "shop/web-5d8f7c9b6d-4kq2x"
 """It is on worker1, and leaves by gw1 while that is well."""
 _EIPS4, _EIPS6 = "10.6.1.60-10.6.1.69", "fd00:10:6:1::60-fd00:10:6:1::69"
 _PORT = 4242
-_TALK = f"""
+TALK = f"""
 import itertools, socket, sys, time
 targets = [(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in sys.argv[1:]]
 for family, address in itertools.cycle(targets):
@@ -48,7 +48,7 @@ table inet leaks {{
 def talking(lab: Lab) -> Iterator[None]:
     """While the block runs the pod sends IPv4 and IPv6 to the outside, which counts."""
     lab.exec("outside", ["nft", "-f", "-"], stdin=_LISTEN)
-    talker = lab.popen(POD, [sys.executable, "-c", _TALK, *_outside(lab)], stdout=subprocess.DEVNULL)
+    talker = lab.popen(POD, [sys.executable, "-c", TALK, *_outside(lab)], stdout=subprocess.DEVNULL)
     try:
         yield
         assert talker.poll() is None, "it talks to the end"

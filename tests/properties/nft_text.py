@@ -375,6 +375,11 @@ class _Evaluation:
             address = packet.source if key.endswith("saddr") else packet.destination
             right_family = packet.version == (4 if key.startswith("ip ") else 6)
             return self._compare(address, words) if right_family else False
+        if key == "meta nfproto" and words.peek() == "vmap":
+            words.take()
+            known = {element[0]: element[2:] for element in words.take_value()}
+            found = known.get(f"ipv{packet.version}")
+            return (found[0], found[1]) if found else False
         texts = {
             "iifname": f'"{packet.iif}"',
             "oifname": f'"{packet.oif}"',
