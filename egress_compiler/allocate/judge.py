@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from egress_compiler.allocate.allocation import Allocation
 from egress_compiler.allocate.eips import pair_named
 from egress_compiler.diagnostics import Collector, nearest, quoted
-from egress_compiler.model.lock import EipLock, Lock, SlotLock
+from egress_compiler.model.lock import EipLock, Lock, PolicyLock, SlotLock
 from egress_compiler.model.policy import Gateway
 from egress_compiler.net import AddressError, contains, parse_address
 from egress_compiler.resolve import Resolved
@@ -93,6 +93,9 @@ class _Judge:
             entry = self.lock.policies.get(key)
             if entry is None or entry == self.allocation.lock.policies[key]:
                 continue
+            if entry.node and policy.policy.use_node_ip and entry.gateway == policy.gateway.name:
+                now = self.allocation.lock.policies[key]
+                self._check_node(key, entry.gateway, entry.node, now, self._at("policies", key, "node"))
             if entry.gateway not in self.resolved.gateways:
                 self._unusable(
                     f"{key} was given its EIP by EgressGateway {quoted(entry.gateway)}, which does not exist: "
@@ -104,6 +107,8 @@ class _Judge:
     def eip(self, key: str, entry: EipLock) -> None:
         """An EIP that no gateway has, under another name than its own, or away from the node of its pin."""
         if key in self.allocation.groups and not entry.pinned:
+            now = self.allocation.lock.eips.get(key)
+            self._check_node(key, key.partition("/")[0], entry.node, now, self._at("eips", key, "node"))
             return
         name, _, text = key.partition("/")
         resolved = self.resolved.gateways.get(name)
@@ -132,6 +137,13 @@ class _Judge:
             return False
         known = contains(gateway.pool[family], value) or contains(gateway.released[family], value)
         return known or self._was_given(gateway.name, text)
+
+    def _check_node(
+        self, what: str, gateway: str, node: str, now: EipLock | PolicyLock | None, place: Position | None
+    ) -> None:
+        """A node on which no run can have put anything: it has no slot in the lock.  One that had left is no news."""
+        if now is not None and now.node != node and f"{gateway}/{node}" not in self.lock.slots:
+            self._unusable(f"no run put {what} on {quoted(node)}: it is on {now.node} from now on", place)
 
     def _was_given(self, gateway: str, text: str) -> bool:
         return any(e.gateway == gateway and text in (e.ipv4, e.ipv6) for e in self.lock.policies.values())

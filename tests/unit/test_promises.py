@@ -163,6 +163,20 @@ def test_what_no_run_has_written_is_not_believed_in_silence(
     assert repository.lock_path.read_text() == lock_text
 
 
+def test_a_node_that_no_run_has_chosen_is_named_and_one_that_left_is_not(repository: Repository) -> None:
+    policies = [a_policy("web"), a_policy("node", useNodeIP=True)]
+    before = repository.compile(a_gateway(), *policies)
+    repository.edit("eips", "internet/10.0.0.60", {"node": "w1"})
+    repository.edit("policies", "EgressPolicy a/node", {"gateway": "internet", "node": "nowhere"})
+    made = repository.compile(a_gateway(), *policies)
+    assert codes(made) == ["lock-entry", "lock-entry"]
+    assert repository.lock == json.loads(before.lock_text)
+    for number in (0, 1):
+        kept, repository.nodes = repository.nodes, [n for i, n in enumerate(repository.nodes) if i != number]
+        assert codes(repository.compile(a_gateway(), *policies)) == []
+        repository.nodes = kept
+
+
 # -------------------------------------------------------------------------------------------------------------- pins
 
 
