@@ -170,7 +170,19 @@ def remove_control_groups(name: str) -> None:
     groups = _control_groups()
     for group in groups.glob(f"{state.prefix(name)}*") if groups else ():
         for path in sorted((path for path in (group, *group.rglob("*")) if path.is_dir()), reverse=True):
-            path.rmdir()
+            _remove(path)
+
+
+def _remove(group: Path) -> None:
+    """systemd-nspawn ends some time after the container's last process."""
+    limit = time.monotonic() + 10
+    while group.is_dir():
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.05)
 
 
 def _control_groups() -> Path | None:
