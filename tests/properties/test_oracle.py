@@ -23,6 +23,7 @@ from tests.properties.oracle import (
     Answer,
     Oracle,
     bounds,
+    covers,
     node_addresses,
     pod_addresses,
 )
@@ -50,6 +51,8 @@ def test_decide_plans_and_text_agree_with_the_oracle(scenario: Scenario) -> None
         if start in oracle.elsewhere:
             continue
         check_ways(plan_walk.leave(plans, start, source, destination), wanted, oracle, told)
+        if unanswered(scenario, oracle, destination):
+            continue
         check_ways(packet_path.leave(files, start, source, destination), wanted, oracle, told)
 
 
@@ -137,6 +140,16 @@ def test_the_gateways_of_a_slot_agree_on_it(scenario: Scenario) -> None:
             assert sorted(instance.peers) == sorted(i.source for other, i in found.items() if other != node)
     vrids = [(slot.vrid, slot.tunnel_vips[4]) for slot in compilation.allocation.slots.values()]
     assert len({vrid for vrid, _ in vrids}) == len({vip for _, vip in vrids}) == len(vrids)
+
+
+def unanswered(scenario: Scenario, oracle: Oracle, destination: IP) -> bool:
+    """A pod that counts as outside, and which a gateway that sends replies back takes for the end of a reply.
+
+    docs/datapath.md asks for such pods to be inside.
+    """
+    if not scenario.settings.get("gatewayReplyRoute") or covers([*oracle.inside, *ALWAYS_INSIDE], destination):
+        return False
+    return any(destination in pod_addresses(pod) for pod in oracle.pods)
 
 
 def decided(compilation: Compilation, source: IP, destination: IP) -> Answer:
