@@ -368,7 +368,8 @@ DRIFTS = (
     Drift(
         "keepalived killed",
         "gw1",
-        "kill -KILL $(cat /run/egress-gateway/*.pid); sleep 0.1",
+        # What watches it would start it again before anybody looks.
+        "kill $(pgrep -f '[e]gress-gateway/watch$'); kill -KILL $(cat /run/egress-gateway/*.pid); sleep 0.1",
         ("keepalived",),
     ),
     Drift("keepalived stopped", "gw1", "kill $(cat /run/egress-gateway/keepalived.pid); sleep 1.5", ("keepalived",)),
