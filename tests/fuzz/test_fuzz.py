@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ from tests.fuzz.inputs import (
     spoilt,
 )
 
+TEMPLATES = Path(bundle.__file__).parent / "render" / "templates"
 _SAFE_LINE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]*")
 
 
@@ -146,6 +148,18 @@ def write_run(place: Path, **contents: bytes | Json) -> Inputs:
     )
 
 
+def _shape(line: str) -> str:
+    return re.sub(r"\d+", "0", line)
+
+
+@cache
+def _script_lines() -> frozenset[str]:
+    """What the templates of scripts can give, numbers aside."""
+    templates = [TEMPLATES / name for name in ("watch.j2", "notify.sh.j2")]
+    lines = [line for path in templates for line in path.read_text(encoding="utf-8").split("\n")]
+    return frozenset(_shape(re.sub(r"\{\{.*?\}\}", "0", line)) for line in lines)
+
+
 def check_files(compilation: Compilation) -> None:
     """Whatever words of the user are in a file are harmless there."""
     for name, text in compilation.files.items():
@@ -153,8 +167,11 @@ def check_files(compilation: Compilation) -> None:
         assert ".." not in name
         for line in text.split("\n"):
             assert _SAFE_LINE.fullmatch(line), (name, line)
-            # The script watch has words of the user in comments only, and code of its own beside them.
-            code = line.partition("#")[0] if not name.endswith((".json", ".yaml", "/watch")) else ""
+            if name.endswith(("/watch", "/notify.sh")):
+                # Scripts have words of the user in comments only, and code that is the template's own.
+                assert line.lstrip().startswith("#") or _shape(line) in _script_lines(), (name, line)
+                continue
+            code = line.partition("#")[0] if not name.endswith((".json", ".yaml")) else ""
             assert not re.search(
                 r"[$`{]{2}|\$\(|reboot|/etc/passwd|flush ruleset|/bin/sh", re.sub('"[^"]*"', "", code)
             ), (
