@@ -31,6 +31,10 @@ _UNSET = (None, False, 0, "", "unset")
 """Of a VXLAN device's options those that change what becomes of packets, and how the usual is shown."""
 
 
+_RESET = {"ttl": "ttl auto", "tos": "tos 0", "df": "df unset"}
+"""Those of them that the kernel lets go back in place; learning is another."""
+
+
 class Link(Resource):
     """One device. Its settings are changed in place; of another kind, it is made anew, and all that is on it."""
 
@@ -71,7 +75,11 @@ class Link(Resource):
         by_object = {change.object: change for change in changes}
         lines = []
         anew = by_object.get(_LINK)
-        if anew is not None:
+        in_place = self._in_place() if anew is not None else ""
+        if in_place and self._tunnel is not None:
+            lines.append("link set dev %s type vxlan %s" % (DEVICE, in_place))
+            lines += ["link set dev %s %s" % (DEVICE, _setting(n, self._tunnel)) for n in by_object if n != _LINK]
+        elif anew is not None:
             self._let_keepalived_read_again()
             if anew.action != "create":
                 lines.append("link delete dev " + DEVICE)
@@ -83,7 +91,20 @@ class Link(Resource):
 
     def is_to_be_made(self) -> bool:
         """Whether the device, and with it every address on it, is missing or goes."""
-        return any(change.object == _LINK for change in self.difference())
+        return any(change.object == _LINK for change in self.difference()) and not self._in_place()
+
+    def _in_place(self) -> str:
+        """What gives a device that only has other options the right ones; '' where it has to be made anew."""
+        link, tunnel = self._kernel.links().get(DEVICE), self._tunnel
+        if link is None or tunnel is None or link.get("linkinfo", {}).get("info_kind") != "vxlan":
+            return ""
+        data = link["linkinfo"].get("info_data", {})
+        found = [key for key in _RESET if data.get(key) not in _UNSET]
+        usual = {key: value for key, value in data.items() if key not in _RESET}
+        usual = {**link, "linkinfo": {"info_kind": "vxlan", "info_data": {**usual, "learning": False}}}
+        if _found(usual) != _kind(tunnel.vni, tunnel.port, tunnel.underlay, "", learning=False):
+            return ""
+        return " ".join([*(_RESET[key] for key in found), *(["nolearning"] if data.get("learning") else [])])
 
     def _let_keepalived_read_again(self) -> None:
         """The addresses that it put on the device go with the device; a reload brings them back."""
