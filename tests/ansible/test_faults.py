@@ -138,7 +138,10 @@ def test_a_change_goes_wrong(governed: Lab, bundle_dir: Path, name: str) -> None
     faults = Faults(node)
     files = node_files(bundle_dir, name)
     bundles = [files, other(files)]
-    count = len(faults.run(0, "no", payload=packed(bundles[1])).commands)
+    first = faults.run(0, "no", payload=packed(bundles[1]))
+    assert first.result is not None
+    assert not first.result.get("failed"), first.result["msg"]
+    count = len(first.commands)
     assert count > 30
     for at, how in plan_of_faults(count):
         prove(faults, bundles[1], bundles[0], at, how)

@@ -24,7 +24,8 @@ class Connected(Resource):
     def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
         self._kernel = kernel
         addresses = map(ip_interface, plan.tunnel.addresses) if plan else ()
-        self._wanted = {_key(str(address.network)): address for address in addresses}
+        subnets = (one for one in addresses if one.network.num_addresses > 1)  # a single address has none
+        self._wanted = {_key(str(one.network)): one for one in subnets}
 
     def forget(self) -> None:
         self._kernel.forget()
