@@ -15,7 +15,7 @@ from tests.ansible.test_apply_failure import altered, with_bad_sysctl
 pytestmark = pytest.mark.lab
 
 STATE = "/var/lib/egress-gateway"
-PENDING = f"ls {STATE} 2>/dev/null | grep -v agent || true"
+PENDING = f"ls {STATE} 2>/dev/null | grep -v -e agent -e before.json || true"
 """What is there of an apply that waits to be confirmed."""
 
 

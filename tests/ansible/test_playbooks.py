@@ -190,6 +190,7 @@ def test_facts_feed_the_inventory(lab: Lab, tmp_path: Path) -> None:
     }
     subnets = ["10.6.1.0/24", "fd00:10:6:1::/64"]
     told = {"egress_interface": "eth0", "egress_mtu": 1500, "egress_uplink_cidrs": subnets}
+    told |= {"egress_default_interfaces": {"ipv4": "eth0", "ipv6": "eth0"}, "egress_uplink_gateways": {}}
     assert found == dict.fromkeys(NODES, told)
     assert "changed=1" not in playbook(lab, "facts", "-e", f"egress_host_vars={tmp_path}").stdout
 
