@@ -23,8 +23,8 @@ EXAMPLE = ROOT / "examples" / "dual-stack-ha"
 GATEWAYS = ("gw1", "gw2")
 NODES = ("gw1", "gw2", "worker1", "worker2")
 
-# ansible_collections.egress.gateway, for pack() and for unit-like looks inside. Once, though pytest imports this file and
-# tests do, too: where Ansible has its loader in this process, it refuses a package that is there twice.
+# ansible_collections.egress.gateway, for pack() and for unit-like looks inside. Once, though pytest and tests both load
+# this file: where Ansible has its loader in this process, it refuses a package that is there twice.
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
