@@ -14,6 +14,8 @@ from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import FAMILIES, cidr, format_interval, parse_address
 
 SETTINGS = Settings(interface="ens1", uplink_mtu=9000)
+ANY_UNPARSED = "ansible.constants.INVENTORY_ANY_UNPARSED_IS_FAILED"
+"""As an ansible.cfg may say it: that of the directory in which Ansible is first asked for something."""
 
 
 def loaded(path: Path, settings: Settings = SETTINGS) -> tuple[dict[str, Uplink], list[str]]:
@@ -127,10 +129,21 @@ def test_a_wrong_value_is_one_error_and_the_settings_stand_in(variable: str, val
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_inventory(text: str, name: str, message: str, tmp_path: Path) -> None:
+def test_what_is_no_inventory(
+    text: str, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ANY_UNPARSED, False)
     uplinks, told = loaded(written(tmp_path, text, name))
     assert uplinks == {}
     assert [message in line for line in told] == [True]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_ansible_is_told_to_fail_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ANY_UNPARSED, True)
+    uplinks, told = loaded(written(tmp_path, "[all\n", "hosts.ini"))
+    assert uplinks == {}
+    assert ["Ansible cannot read" in line for line in told] == [True]
 
 
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
