@@ -24,8 +24,10 @@ from egress_compiler.net import (
 )
 from egress_compiler.source import Origin, SourceFile
 
-CILIUM = "cilium-config"
+CILIUM, CILIUM_NAMESPACES = "cilium-config", frozenset({"kube-system", "cilium", "cilium-system"})
 CILIUM_POOLS = ("cluster-pool-ipv4-cidr", "cluster-pool-ipv6-cidr")
+_SHORTEST: dict[Family, int] = {4: 8, 6: 7}
+"""Prefix lengths: no private range is wider (RFC 1918, RFC 4193), and inside 0.0.0.0/0 there would be no egress."""
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -37,7 +39,7 @@ class _Claim(NamedTuple):
 
 
 class _Doubt(NamedTuple):
-    """What cannot be read, and where it stands."""
+    """What cannot be read or is too wide, and where it stands."""
 
     text: str
     origin: Origin
@@ -64,7 +66,7 @@ class ClusterCidrs:
         metadata = item.object.metadata
         if metadata.namespace == "kube-system" and metadata.name == "kubeadm-config":
             self._kubeadm(item)
-        elif metadata.name == CILIUM:
+        elif metadata.name == CILIUM and metadata.namespace in CILIUM_NAMESPACES:
             data = item.object.data or {}
             if data.get("ipam", "cluster-pool") == "cluster-pool":
                 for key in CILIUM_POOLS:
@@ -137,12 +139,12 @@ class ClusterCidrs:
             self._plugin[family] += intervals
 
     def _claim(self, flag: str, rank: int, name: str, text: str, origin: Origin, path: Path) -> None:
-        """A claim that cannot be read is none; it is told of where nothing else says what it might have said."""
+        """One that cannot be read or is too wide is none; it is told of where nothing else says what it might have."""
         intervals = _read(text)
         if intervals is not None:
             self._claims[flag].append(_Claim(rank, intervals))
         else:
-            self._doubts[flag].append(_Doubt(f"{name} {quoted(text)} cannot be read" if text else name, origin, path))
+            self._doubts[flag].append(_Doubt(f"{name} {quoted(text)} cannot be right" if text else name, origin, path))
 
     def services(self) -> dict[Family, Intervals]:
         return _best(self._claims[SERVICE_FLAG])
@@ -155,7 +157,7 @@ class ClusterCidrs:
         return {family: union(self._plugin[family]) for family in FAMILIES}
 
     def unread(self, flag: str) -> tuple[Related, ...]:
-        """The places of what cannot be read, the first three; none where something can."""
+        """The places of what is not believed, the first three; none where something is."""
         if self._claims[flag]:
             return ()
         doubts = self._doubts[flag][:3]
@@ -177,7 +179,7 @@ def cidrs(texts: Iterable[str], origin: Origin, path: Path, found: Collector) ->
 
 
 def _read(text: str) -> dict[Family, Intervals] | None:
-    """The CIDRs of a list in one string; None unless all of it can be read, and is some."""
+    """The CIDRs of a list in one string; None unless all of it can be read, and is some that a cluster can have."""
     gathered: dict[Family, list[Interval]] = {4: [], 6: []}
     parts = [part for part in _SEPARATORS.split(text) if part]
     for part in parts:
@@ -185,7 +187,7 @@ def _read(text: str) -> dict[Family, Intervals] | None:
             span = parse_span(part, ranges=False)
         except AddressError:
             return None
-        if span.prefix is None:
+        if span.prefix is None or span.prefix < _SHORTEST[span.family]:
             return None
         gathered[span.family].append(span.interval)
     return {family: union(gathered[family]) for family in FAMILIES} if parts else None

@@ -269,8 +269,8 @@ def test_what_api_servers_are_reached_at_is_inside(items: list[Json], expected: 
     assert (texts, found) == (sorted(["10.1.0.0/24", "10.95.0.0/16", *expected]), ())
 
 
-def cilium(**data: str) -> Json:
-    return cluster_object("ConfigMap", "cilium-config", "kube-system") | {"data": data}
+def cilium(namespace: str = "kube-system", **data: str) -> Json:
+    return cluster_object("ConfigMap", "cilium-config", namespace) | {"data": data}
 
 
 @pytest.mark.parametrize(
@@ -282,6 +282,10 @@ def cilium(**data: str) -> Json:
         ),
         ([cilium(ipam="kubernetes", **{"cluster-pool-ipv4-cidr": "10.3.0.0/16"})], []),
         ([cilium(**{"cluster-pool-ipv6-cidr": "fd03::/104"})], ["fd03::/104"]),
+        ([cilium("cilium", **{"cluster-pool-ipv4-cidr": "10.3.0.0/16"})], ["10.3.0.0/16"]),
+        # A tenant's of that name tells nothing, nor does what would leave no outside.
+        ([cilium("shop", **{"cluster-pool-ipv4-cidr": "10.3.0.0/16"})], []),
+        ([cilium(**{"cluster-pool-ipv4-cidr": "0.0.0.0/0", "cluster-pool-ipv6-cidr": "fd03::/104"})], ["fd03::/104"]),
         (
             [
                 cluster_object("CiliumNode", "n1", spec={"ipam": {"podCIDRs": ["10.3.1.0/24"]}})
@@ -325,6 +329,9 @@ FOREIGN = ["/bin/agent"]
         (["kube-proxy", f"--x{PODS}=10.8.0.0/16"], {}, None),
         (["sh", "-c", f"exec kube-proxy {PODS} 10.8.0.0/16 >/log"], {}, "10.8.0.0/16"),
         (["sh", "-c", f"exec kube-proxy {PODS}=$CIDR"], {"CIDR": "10.8.0.0/16"}, None),
+        (["kube-proxy", f"{PODS}=0.0.0.0/0"], {}, None),
+        (["kube-proxy", f"{PODS}=10.8.0.0/16,fc00::/6"], {}, None),
+        (["kube-proxy", f"{PODS}=11.0.0.0/8"], {}, "11.0.0.0/8"),
         ([*FOREIGN, f"{PODS}=10.8.0.0/16"], {}, None),
     ],
 )
