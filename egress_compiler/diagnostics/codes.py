@@ -99,7 +99,8 @@ cluster-info-name (error): An EgressClusterInfo with another name
 # Addresses and selectors
 bad-address (error or warning): Text that is no address, range or CIDR
     Addresses stand in their usual spelling: no leading zeros, no IPv4-mapped IPv6, ranges with two whole
-    addresses in ascending order. Of a Service, or of a pod that no policy selects, it is left out with a warning.
+    addresses in ascending order. Of a Service, or of a pod that no policy selects, it is left out with a warning;
+    a CIDR of a Node, an IPPool or a ServiceCIDR, too.
 wrong-family (error): IPv4 where IPv6 is wanted, or the reverse
     Such as an IPv6 address under ippools.ipv4.
 host-bits (warning): A CIDR with host bits set

@@ -174,7 +174,8 @@ def cidrs(texts: Iterable[str], origin: Origin, path: Path, found: Collector) ->
                 raise AddressError(f"{text!r} has no prefix length")
             gathered[span.family].append(span.interval)
         except AddressError as problem:
-            found.error("bad-address", str(problem), origin.at(*path, index), hint="this must be a CIDR")
+            hint = "this must be a CIDR; it is left out"
+            found.warning("bad-address", str(problem), origin.at(*path, index), hint=hint)
     return {family: union(intervals) for family, intervals in gathered.items()}
 
 
