@@ -65,9 +65,21 @@ def virtual_addresses(item: Object) -> Iterator[str]:
 
 def _may_be_control_plane(pod: str, container: Container) -> bool:
     """Of a container without name and command nothing tells; a snapshot may have left them out."""
-    told = [container.name or "", *(container.command or ())[:1]]
-    words = [pod, *told, *(word for text in container.command or () for word in _SPACE.split(text))]
-    return not any(told) or any(program in word for word in words for program in PROGRAMS)
+    command = container.command or ()
+    if not command and not container.name:
+        return True
+    # A command says better than a name what runs; a wrapper's arguments have a script, or the path of what it runs.
+    words = [*_programs(command)]
+    wrapped = _programs(text for text in container.args or () if text.startswith("/") or _SPACE.search(text))
+    named = container.name.endswith(PROGRAMS) if container.name else pod.startswith(PROGRAMS)
+    return (not words and named) or any(word.endswith(PROGRAMS) for word in (*words, *wrapped))
+
+
+def _programs(arguments: Iterable[str]) -> Iterator[str]:
+    """The last parts of the words that are no options, a script's words included."""
+    for word in (word for text in arguments for word in text.split()):
+        if not word.startswith("-"):
+            yield word.strip("\"';()").rpartition("/")[2]
 
 
 def _flags(index: int, container: Container) -> Iterator[Flag]:

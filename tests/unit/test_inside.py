@@ -349,6 +349,30 @@ def test_a_flag_is_read_in_its_own_argument_or_not_at_all(
         assert found[0].related[0].message.startswith(PODS)
 
 
+RANGE = f"{PODS}=10.8.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "args", "believed"),
+    [
+        ("kube-proxy", [], [RANGE], True),
+        ("x", ["/usr/local/bin/kube-proxy"], [RANGE], True),
+        ("x", ["sh", "-c", f"x; exec '/usr/bin/k3s' {RANGE}"], [], True),
+        ("x", ["sh", "-c"], [f"exec kube-proxy {RANGE}"], True),
+        ("x", ["/go-runner"], ["--also-stdout", "/usr/local/bin/kube-proxy", RANGE], True),
+        ("kube-proxy-exporter", [], [RANGE], False),
+        ("kube-proxy", ["/bin/agent"], [RANGE], False),
+        ("x", ["/bin/agent", "--of=kube-proxy"], [RANGE], False),
+        ("x", ["/bin/agent", "/kube-proxy/config"], [RANGE], False),
+    ],
+)
+def test_a_command_says_what_runs_and_a_name_only_without_one(
+    name: str, command: list[str], args: list[str], believed: bool, tmp_path: Path
+) -> None:
+    texts, _ = inside(tmp_path, [node("10.1.0.0/24"), service_cidr("10.95.0.0/16"), control_plane(name, command, args)])
+    assert ("10.8.0.0/16" in texts) == believed
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
