@@ -210,8 +210,9 @@ node-address (warning or error): A node without an address that its tunnel can r
     node's. A node without one gets no configuration yet, which is an error where a gateway cannot do without it.
 address-twice (error or warning): One address of two nodes or pods
     The parts of the snapshot are of different moments. Of pods it matters where a policy selects one of them. A pod
-    that is being deleted gives way to the others. An address that several nodes report beside others, such as that of
-    a bridge which all of them have, is nobody's tunnel end, and a warning at most.
+    that may be gone (it is being deleted, its phase is Unknown, or its node is not in the files) gives way to the
+    others; of several such the first by name keeps the address. An address that several nodes report beside others,
+    such as that of a bridge which all of them have, is nobody's tunnel end, and a warning at most.
 pod-on-other-node (warning): Selected pods on nodes without a configuration
     Windows, virtual-kubelet and Fargate nodes, unmanaged ones, and hosts without an address. Their pods leave as if
     there were no policy.

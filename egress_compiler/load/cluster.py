@@ -83,7 +83,7 @@ class _ClusterBuilder:
             self._service(item)
 
     def cluster(self) -> Cluster:
-        pods, shared, bad = self._addresses.settled()
+        pods, shared, bad = self._addresses.settled({node.name for node in self._nodes})
         return Cluster(
             nodes=tuple(sorted(self._nodes, key=lambda node: node.name)),
             pods=pods,

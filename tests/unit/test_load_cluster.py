@@ -140,9 +140,19 @@ def test_a_pod_that_is_going_away_gives_way(tmp_path: Path) -> None:
     cluster, _ = load([node("n1"), leaving(pod("old"))], tmp_path)
     assert [p.name for p in cluster.pods] == ["old"]
     cluster, _ = load([node("n1"), leaving(pod("old")), leaving(pod("new"))], tmp_path)
-    assert owners(cluster) == {"10.1.0.9": ["a/new", "a/old"]}
+    assert (owners(cluster), [p.name for p in cluster.pods]) == ({}, ["new"])
     cluster, _ = load([node("n1"), leaving(pod("old")), pod("p"), pod("q")], tmp_path)
     assert owners(cluster) == {"10.1.0.9": ["a/p", "a/q"]}
+
+
+@pytest.mark.parametrize("gone", ["phase", "node"])
+def test_a_pod_whose_node_is_gone_gives_way(gone: str, tmp_path: Path) -> None:
+    old = pod("old", nodeName="n1" if gone == "phase" else "n2")
+    old["status"]["phase"] = "Unknown" if gone == "phase" else "Running"
+    cluster, found = load([node("n1"), old, pod("p", nodeName="n1")], tmp_path)
+    assert (found, owners(cluster), [p.name for p in cluster.pods]) == ([], {}, ["p"])
+    cluster, _ = load([node("n1"), old], tmp_path)
+    assert [p.name for p in cluster.pods] == ["old"]
 
 
 def test_addresses_that_no_policy_uses_are_a_warning_at_most(tmp_path: Path) -> None:
