@@ -68,6 +68,7 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
         for interface, gateways in uplink_of(node.name, settings, uplinks).next_hops()
         for hop in gateways.values()
     }
+    owners |= {a: f"where API servers are reached ({owner})" for a, owner in cluster.control_plane_addresses.items()}
     owners |= {address: f"an external address of {owner}" for address, owner in cluster.external_addresses.items()}
     owners |= {
         a: f"a further address of node {node.name}" for node in cluster.all_nodes for a in node.external_addresses
@@ -209,13 +210,15 @@ def _in_cluster(gateway: Gateway, family: Family, item: PoolItem, inner: Interva
 
 
 def _cluster_blocks(resolved: Resolved, settings: Settings, family: Family) -> list[_Block]:
-    """Pod and Service CIDRs with their names."""
+    """Pod and Service CIDRs with their names; those that nodes' are cut from as well."""
     cluster = resolved.cluster
     blocks = [
         _Block(i, f"the pod CIDR of node {node.name}") for node in cluster.all_nodes for i in node.pod_cidrs[family]
     ]
     sources: Iterable[tuple[Intervals, str]] = (
         (cluster.calico_pools[family], "a Calico IPPool"),
+        (cluster.control_plane_pod_cidrs[family], "the cluster's pod CIDR"),
+        (cluster.plugin_pod_cidrs[family], "the network plugin's pod CIDR"),
         (settings.pod_cidrs[family], "a pod CIDR of the settings"),
         (cluster.service_cidrs[family], "a Service CIDR"),
         (settings.service_cidrs[family], "a Service CIDR of the settings"),

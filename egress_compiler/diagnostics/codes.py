@@ -155,7 +155,7 @@ family-blocked (warning): Traffic of an address family that the gateway cannot c
 
 # Egress and tunnel addresses against the cluster's
 eip-in-use (error): An EIP that is somebody's address
-    Of a node, a pod or a Service.
+    Of a node, a pod, a Service or an API server.
 own-address-reported (warning): A node that reports an address which we put there
     The EIP of a gateway node, or the tunnel's. A kubelet without --node-ip, and some cloud providers, report every
     address of a node's devices. Such an address counts as the node's for nothing.
