@@ -72,7 +72,8 @@ class Inputs:
 class Compilation:
     """Every stage's value.  ``files`` is the bundle by relative path; ``diagnostics`` are warnings only.
 
-    ``quarantined`` names the objects that are not in force as the input has them.
+    ``quarantined`` names the objects that are not in force as the input has them, or else the files that
+    nobody can read.
     """
 
     resolved: Resolved

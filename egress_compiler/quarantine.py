@@ -43,8 +43,8 @@ def hold_back(
     """What ``stages`` make of ``documents``, those with errors held back.
 
     ``read`` has what was found while the documents were read, ``found`` all else so far.  Gives also the documents that
-    are in force, the names of those held back, and all diagnostics, none of them an error.  Raises InvalidInput where
-    there are errors that holding back does not mend.
+    are in force, the names of those held back, or where none is of the files that nobody can read, and all diagnostics,
+    none of them an error.  Raises InvalidInput where there are errors that holding back does not mend.
     """
     quarantine = _Quarantine(documents, lock)
     quarantine.unreadable([d for d in read.found if d.severity is Severity.ERROR])
@@ -60,7 +60,7 @@ def hold_back(
                 break
         else:
             attempt.add(quarantine.warnings())
-            return value, tuple(quarantine.documents), tuple(map(str, sorted(quarantine.held))), attempt
+            return value, tuple(quarantine.documents), quarantine.names(), attempt
     errors = {replace(d, severity=Severity.WARNING) for d in (*base.found, *quarantine.refusals)}
     held = (warning for warning in quarantine.warnings() if warning not in errors)
     raise InvalidInput(in_order([*base.found, *held, *quarantine.refusals]))
@@ -221,6 +221,11 @@ class _Quarantine:
         gateway = Ref("EgressGateway", "", known.gateway) if known is not None else None
         if gateway is not None and str(gateway) in self._lock.good:
             self._hold(gateway, _IN_USE, error)
+
+    def names(self) -> tuple[str, ...]:
+        """Of what is not in force as the input has it: objects, or else files that may hold new ones."""
+        files = {error.position.source.name for error in self._stray if error.position is not None}
+        return tuple(map(str, sorted(self.held))) or tuple(sorted(files))
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         """The errors of what is held back, and for each object what became of it."""

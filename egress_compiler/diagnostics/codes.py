@@ -287,6 +287,7 @@ interrupted-write (warning): A run was cut off while it wrote
 quarantined (warning): An object that is held back
     With --quarantine, or quarantine: true in the settings, an object with errors does not stop the others: what it was
     when it was last good stays in force. What is wrong with it stands beside this, as a warning; the exit status is 2.
+    So it is where a file cannot be read and no object is held back for it: new ones may stand in it.
 no-good-state (error): An object that cannot be held back
     It has errors, it is in force, and the lock file does not remember its last good state: no earlier run was one with
     --quarantine.

@@ -260,6 +260,11 @@ def test_commands_and_their_exit_codes(repository: Repository, monkeypatch: pyte
         assert "unknown field 'podSelecter'" in output
         assert run(repository, monkeypatch, *arguments, "--no-quarantine")[0] == 1
     assert json.loads(run(repository, monkeypatch, "compile", "-o", "bundle", "--check", "--format", "json")[1])
+    # A file alone that nobody can read: a new object may stand in it.
+    repository.put({"a.yaml": GOOD["a.yaml"], "c.yaml": "a: [\n"})
+    code, output = run(repository, monkeypatch, "status")
+    assert (code, "[quarantined]" in output, "policies/c.yaml:2:1: warning: " in output) == (2, False, True)
+    repository.put({"a.yaml": BROKEN, "c.yaml": None})
     (repository.top / "settings.yaml").write_text("quarantine: false\n")
     assert run(repository, monkeypatch, "status")[0] == 1
     assert run(repository, monkeypatch, "status", "--quarantine")[0] == 2
