@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -184,21 +185,25 @@ def union(intervals: Iterable[Interval]) -> Intervals:
 
 
 def subtract(left: Intervals, right: Intervals) -> Intervals:
-    """What of ``left`` is not in ``right``; linear in both."""
+    """What of ``left`` is not in ``right``; linear in ``left`` and in what it overlaps of a ``right`` of any size."""
     rest: list[Interval] = []
-    position = 0
     for first, last in left:
-        while position < len(right) and right[position].last < first:
-            position += 1
-        cursor, start = position, first
-        while cursor < len(right) and right[cursor].first <= last:
+        start = first
+        for cursor in range(_first_overlap(right, first), len(right)):
+            if right[cursor].first > last:
+                break
             if right[cursor].first > start:
                 rest.append(Interval(start, right[cursor].first - 1))
             start = right[cursor].last + 1
-            cursor += 1
         if start <= last:
             rest.append(Interval(start, last))
     return tuple(rest)
+
+
+def _first_overlap(intervals: Intervals, first: int) -> int:
+    """The place of the first of ``intervals`` that ends at ``first`` or behind it."""
+    place = bisect_left(intervals, (first,))
+    return place - 1 if place and intervals[place - 1].last >= first else place
 
 
 def intersect(left: Intervals, right: Intervals) -> Intervals:
@@ -227,6 +232,12 @@ def contains(intervals: Intervals, value: int) -> bool:
         else:
             high = middle
     return low < len(intervals) and intervals[low].first <= value
+
+
+def covers(intervals: Intervals, part: Interval) -> bool:
+    """Whether all of ``part`` is there; binary search, as one interval must hold it."""
+    place = _first_overlap(intervals, part.first)
+    return place < len(intervals) and intervals[place].first <= part.first and part.last <= intervals[place].last
 
 
 def size(intervals: Intervals) -> int:
