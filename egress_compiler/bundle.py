@@ -12,15 +12,13 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.commit import FileChange, replace_file, write_together
 from egress_compiler.document import Document
 from egress_compiler.exclusive import sole_writer
-from egress_compiler.ir import NodePlan
 from egress_compiler.model.settings import Settings
-from egress_compiler.render import node_files
+from egress_compiler.nodes import NODES, Nodes, descriptions
 from egress_compiler.render.documents import documents_text
 from egress_compiler.resolve import Resolved
-from egress_compiler.status import endpoint_slices, status_objects
+from egress_compiler.status import endpoint_slices, status_objects, tunnels
 
 BUNDLE_VERSION = 1
-NODES = "nodes"
 
 
 class Compiled(Protocol):
@@ -35,33 +33,23 @@ class Compiled(Protocol):
 
 
 def bundle_files(
-    plans: Sequence[NodePlan],
-    resolved: Resolved,
-    allocation: Allocation,
-    settings: Settings,
-    documents: Sequence[Document],
+    nodes: Nodes, resolved: Resolved, allocation: Allocation, settings: Settings, documents: Sequence[Document]
 ) -> dict[str, str]:
     """Relative path to text of every file of the bundle, sorted."""
-    descriptions = _descriptions(resolved)
+    plans = [nodes.plan(node) for node in nodes.names]
     files = {
-        "status.yaml": documents_text(status_objects(resolved, allocation, plans)),
+        "status.yaml": documents_text([*status_objects(resolved, allocation), *tunnels(plans, resolved, allocation)]),
         "endpointslices.yaml": documents_text(endpoint_slices(resolved, settings.endpoint_slice_size)),
     }
-    nodes: dict[str, object] = {}
+    entries: dict[str, object] = {}
     for plan in plans:
-        texts = dict(sorted(node_files(plan, descriptions).items()))
+        texts = nodes.files(plan.node)
         files |= {f"{NODES}/{plan.node}/{name}": text for name, text in texts.items()}
         digests = {name: _digest(text) for name, text in texts.items()}
-        nodes[plan.node] = {"role": plan.role, "digest": _digest(json.dumps(digests)), "files": digests}
-    manifest = {"version": BUNDLE_VERSION, "digest": input_digest(documents, resolved, settings), "nodes": nodes}
+        entries[plan.node] = {"role": plan.role, "digest": _digest(json.dumps(digests)), "files": digests}
+    manifest = {"version": BUNDLE_VERSION, "digest": input_digest(documents, resolved, settings), "nodes": entries}
     files["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
     return dict(sorted(files.items()))
-
-
-def _descriptions(resolved: Resolved) -> dict[str, str]:
-    policies = {str(p.policy.ref): p.policy.description for p in resolved.policies}
-    gateways = {f"EgressGateway {name}": g.gateway.description for name, g in resolved.gateways.items()}
-    return policies | gateways
 
 
 def _digest(text: str) -> str:
@@ -72,7 +60,7 @@ def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Se
     """Of what the input means: neither the order of objects and of sets nor the names of files change it."""
     cluster = resolved.cluster
     parts = sorted(map(_meaning, documents))
-    parts.append(json.dumps(_descriptions(resolved), sort_keys=True))
+    parts.append(json.dumps(descriptions(resolved), sort_keys=True))
     parts += [repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes]
     parts += [repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods]
     parts += [repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces]

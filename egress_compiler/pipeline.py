@@ -1,6 +1,7 @@
 """The product's table of contents: from files to a bundle, one function a stage.
 
-Every stage takes frozen values and gives a new frozen value; only ``load`` reads and only ``bundle`` writes.
+Every stage takes frozen values and gives a new frozen value; only ``load`` reads and only ``bundle`` writes.  What is
+decided (``analyse``) is apart from what nodes get of it (``compile_bundle``): most questions need a node or none.
 All stages report to one collector, so that one run tells everything that is wrong.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +27,12 @@ from egress_compiler.fleet import choose_hosts
 from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
 from egress_compiler.load.statuses import load_statuses
-from egress_compiler.lower import lower
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Gateway, PolicySet
-from egress_compiler.model.settings import Uplink
+from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import Address
+from egress_compiler.nodes import Nodes
 from egress_compiler.quarantine import good_states, hold_back
 from egress_compiler.resolve import Resolved, resolve, resolve_files
 from egress_compiler.validate import validate_policies
@@ -69,22 +70,31 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Compilation:
-    """Every stage's value.  ``files`` is the bundle by relative path; ``diagnostics`` are warnings only.
+class Analysis:
+    """All that is decided.  ``nodes`` makes a node's plan and files when asked; ``diagnostics`` are warnings only.
 
-    ``quarantined`` names the objects that are not in force as the input has them, or else the files that
-    nobody can read.
+    ``quarantined`` names the objects that are not in force as the input has them, or else the files that nobody can
+    read; ``documents`` are those in force.
     """
 
+    documents: tuple[Document, ...]
+    settings: Settings
+    uplinks: Mapping[str, Uplink]
     resolved: Resolved
     allocation: Allocation
-    uplinks: Mapping[str, Uplink]
+    nodes: Nodes
+    lock_path: Path
+    diagnostics: tuple[Diagnostic, ...]
+    quarantined: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation(Analysis):
+    """All of it, for all nodes.  ``files`` is the bundle by relative path."""
+
     plans: tuple[NodePlan, ...]
     files: Mapping[str, str]
-    lock_path: Path
     lock_text: str
-    diagnostics: tuple[Diagnostic, ...]
-    quarantined: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -104,8 +114,8 @@ def without_cycle_collection() -> Iterator[None]:
 
 
 @without_cycle_collection()
-def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
-    """The whole pipeline in memory; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
+def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
+    """What is decided; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
     found, read = Collector(), Collector()
 
     documents = load_documents(inputs.policies, read)
@@ -146,19 +156,22 @@ def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
     if inputs.warnings_as_errors:
         refuse_open_warnings(found.found)
 
-    plans = lower(resolved, allocation, settings, uplinks)
-    files = bundle_files(plans, resolved, allocation, settings, documents)
-    return Compilation(
-        resolved=resolved,
-        allocation=allocation,
-        uplinks=uplinks,
-        plans=plans,
-        files=files,
-        lock_path=inputs.lock_path,
-        lock_text=lock_text(allocation.lock),
-        diagnostics=in_order(found.found),
-        quarantined=quarantined,
+    nodes = Nodes(resolved, allocation, settings, uplinks)
+    told = in_order(found.found)
+    return Analysis(
+        documents, settings, uplinks, resolved, allocation, nodes, inputs.lock_path, told, tuple(quarantined)
     )
+
+
+@without_cycle_collection()
+def compile_bundle(inputs: Inputs, lock: Lock | None = None) -> Compilation:
+    """The whole pipeline in memory; arguments and errors are those of ``analyse``."""
+    analysis = analyse(inputs, lock)
+    decided = {field.name: getattr(analysis, field.name) for field in fields(Analysis)}
+    nodes = analysis.nodes
+    plans = tuple(nodes.plan(node) for node in nodes.names)
+    files = bundle_files(nodes, analysis.resolved, analysis.allocation, analysis.settings, analysis.documents)
+    return Compilation(**decided, plans=plans, files=files, lock_text=lock_text(analysis.allocation.lock))
 
 
 def check_files(policies: tuple[Path, ...], found: Collector) -> PolicySet:

@@ -94,7 +94,6 @@ def gateway_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, 
 def status_list(
     resolved: Resolved,
     allocation: Allocation,
-    plans: Sequence[NodePlan],
     kinds: Sequence[str],
     namespace: str | None = None,
 ) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def status_list(
     documents = {policy.policy.ref: policy.policy.document for policy in resolved.policies}
     documents |= {Ref("EgressGateway", "", name): g.gateway.document for name, g in resolved.gateways.items()}
     items: list[dict[str, Any]] = []
-    for item in status_objects(resolved, allocation, plans):
+    for item in status_objects(resolved, allocation):
         names = item["metadata"]
         ref = Ref(item["kind"], names.get("namespace", ""), names["name"])
         if item["kind"] in kinds and namespace in (None, ref.namespace):
@@ -111,16 +110,20 @@ def status_list(
     return {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
-def status_objects(resolved: Resolved, allocation: Allocation, plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
-    """Objects with their status as the cluster would show them: gateways, policies, tunnels."""
+def status_objects(resolved: Resolved, allocation: Allocation) -> list[dict[str, Any]]:
+    """Gateways and policies with their status as the cluster would show them."""
     gateways = [_gateway(resolved.gateways[name], resolved, allocation) for name in sorted(resolved.gateways)]
     policies = [
         _policy(policy.policy.ref, allocation.placements[policy.policy.ref], allocation)
         for policy in sorted(resolved.policies, key=lambda p: p.policy.ref)
     ]
+    return [*gateways, *policies]
+
+
+def tunnels(plans: Iterable[NodePlan], resolved: Resolved, allocation: Allocation) -> list[dict[str, Any]]:
+    """The EgressTunnel of each node with its status."""
     ready = {node.name: node.ready for node in resolved.cluster.nodes}
-    tunnels = [_tunnel(plan, allocation, ready=ready.get(plan.node, True)) for plan in plans]
-    return [*gateways, *policies, *tunnels]
+    return [_tunnel(plan, allocation, ready=ready.get(plan.node, True)) for plan in plans]
 
 
 def _text(placement: Placement, family: Family) -> str:

@@ -14,7 +14,7 @@ from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.cli.writing import cut_off, told, writing
 from egress_compiler.commit import FileChange
 from egress_compiler.diagnostics import Collector, counted, in_order, printable, refuse_open_warnings
-from egress_compiler.pipeline import Compilation, Inputs, check_files, compile_bundle
+from egress_compiler.pipeline import Analysis, Compilation, Inputs, check_files, compile_bundle
 
 PATH = click.Path(path_type=Path)
 WARNINGS_AS_ERRORS = click.option(
@@ -140,9 +140,9 @@ def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     return EXIT_CHANGES if check and changed else outcome(compilation)
 
 
-def outcome(compilation: Compilation) -> int:
+def outcome(analysis: Analysis) -> int:
     """The exit code of a command that did what it was asked for."""
-    return EXIT_QUARANTINED if compilation.quarantined else 0
+    return EXIT_QUARANTINED if analysis.quarantined else 0
 
 
 def _require_apart(out: Path, inputs: tuple[Path, ...]) -> None:

@@ -12,7 +12,7 @@ from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.diagnostics import Collector, nearest
 from egress_compiler.explain import as_json, as_text, eip_as_json, eip_as_text, explain_address, explain_pod
 from egress_compiler.net import FAMILIES, Address, AddressError, addresses, format_address, parse_address
-from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.pipeline import Analysis, analyse, without_cycle_collection
 
 _WITH_PORT = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:]+)):(?P<port>[0-9]{1,5})")
 NAMED_EIPS = 1000
@@ -39,47 +39,49 @@ def explain_command(
     if eip is not None and (to is not None or everything):
         raise click.UsageError("--to and --all go with a POD, not with --eip")
     destination = _destination(to) if to is not None else None
-    compilation = compile_bundle(inputs_from(options))
+    analysis = analyse(inputs_from(options))
     found = Collector()
     if eip is not None:
-        _explain_eip(compilation, eip, output, found)
-        return outcome(compilation)
-    explanation = explain_pod(compilation, pod or "", destination, found)
+        _explain_eip(analysis, eip, output, found)
+        return outcome(analysis)
+    with without_cycle_collection():
+        explanation = explain_pod(analysis, pod or "", destination, found)
     found.raise_if_failed()
     if explanation is not None:
         deliver(
             output,
-            compilation.diagnostics,
+            analysis.diagnostics,
             lambda: click.echo(as_text(explanation, everything=everything)),
-            lambda: as_json(explanation) | diagnostics_json(compilation.diagnostics),
+            lambda: as_json(explanation) | diagnostics_json(analysis.diagnostics),
         )
-    return outcome(compilation)
+    return outcome(analysis)
 
 
-def _explain_eip(compilation: Compilation, text: str, output: str, found: Collector) -> None:
+def _explain_eip(analysis: Analysis, text: str, output: str, found: Collector) -> None:
     explanation = None
     try:
-        explanation = explain_address(compilation, parse_address(text))
+        with without_cycle_collection():
+            explanation = explain_address(analysis, parse_address(text))
         if explanation is None:
             found.error(
-                "unknown-eip", f"{text} is in the pool of no EgressGateway", None, hint=_nearest(compilation, text)
+                "unknown-eip", f"{text} is in the pool of no EgressGateway", None, hint=_nearest(analysis, text)
             )
     except AddressError as problem:
-        found.error("unknown-eip", str(problem), None, hint=_nearest(compilation, text))
+        found.error("unknown-eip", str(problem), None, hint=_nearest(analysis, text))
     found.raise_if_failed()
     if explanation is not None:
         deliver(
             output,
-            compilation.diagnostics,
+            analysis.diagnostics,
             lambda: click.echo(eip_as_text(explanation)),
-            lambda: eip_as_json(explanation) | diagnostics_json(compilation.diagnostics),
+            lambda: eip_as_json(explanation) | diagnostics_json(analysis.diagnostics),
         )
 
 
-def _nearest(compilation: Compilation, text: str) -> str:
+def _nearest(analysis: Analysis, text: str) -> str:
     pools = [
         format_address(family, value)
-        for gateway in compilation.resolved.gateways.values()
+        for gateway in analysis.resolved.gateways.values()
         for family in FAMILIES
         for value, _ in zip(addresses(gateway.gateway.pool[family]), range(NAMED_EIPS), strict=False)
     ]

@@ -10,7 +10,7 @@ import click
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
 from egress_compiler.cli.output import FORMAT, deliver, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
-from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.pipeline import Analysis, analyse
 from egress_compiler.status import (
     COLUMNS,
     GATEWAY_COLUMNS,
@@ -36,27 +36,27 @@ def status_command(
     """Who leaves with which address: the statuses of all policies, as kubectl prints them."""
     if namespace is not None and (all_namespaces or gateways):
         raise click.UsageError("--namespace goes with neither --all-namespaces nor --gateways: gateways have none")
-    compilation = compile_bundle(inputs_from(options))
+    analysis = analyse(inputs_from(options))
     if namespace is not None:
-        _require_namespace(compilation, namespace)
+        _require_namespace(analysis, namespace)
     if shape in ("yaml", "json"):
         kinds = ("EgressGateway",) if gateways else ("EgressClusterPolicy", "EgressPolicy")
-        objects = status_list(compilation.resolved, compilation.allocation, compilation.plans, kinds, namespace)
-        deliver(output, compilation.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
-        return outcome(compilation)
-    columns, rows = _gateways(compilation) if gateways else _policies(compilation, namespace)
+        objects = status_list(analysis.resolved, analysis.allocation, kinds, namespace)
+        deliver(output, analysis.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
+        return outcome(analysis)
+    columns, rows = _gateways(analysis) if gateways else _policies(analysis, namespace)
     keys = [column.lower() for column in columns]
     shown = len(columns) if gateways or shape == "wide" else len(columns) - len(WIDE_COLUMNS)
     deliver(
         output,
-        compilation.diagnostics,
+        analysis.diagnostics,
         lambda: click.echo(
             table(columns[:shown], [row[:shown] for row in rows]) if rows else f"No resources found{_in(namespace)}.",
             err=not rows,
         ),
         lambda: [dict(zip(keys[:shown], row[:shown], strict=True)) | _pin(gateways, row[-1]) for row in rows],
     )
-    return outcome(compilation)
+    return outcome(analysis)
 
 
 def _pin(gateways: bool, text: str) -> dict[str, Any]:
@@ -71,24 +71,24 @@ def _echo_objects(objects: dict[str, Any], shape: str) -> None:
     click.echo(json.dumps(objects, indent=4, sort_keys=True) if as_json else yaml_documents([objects])[4:].rstrip())
 
 
-def _policies(compilation: Compilation, namespace: str | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _policies(analysis: Analysis, namespace: str | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """With all columns; with a namespace, its policies without the column that would say the same in each row."""
-    more = wide_rows(compilation.resolved, compilation.allocation)
-    rows = [(*row, *more[row[0], row[1]]) for row in policy_rows(compilation.resolved, compilation.allocation)]
+    more = wide_rows(analysis.resolved, analysis.allocation)
+    rows = [(*row, *more[row[0], row[1]]) for row in policy_rows(analysis.resolved, analysis.allocation)]
     columns = (*COLUMNS, *WIDE_COLUMNS)
     if namespace is None:
         return columns, [*rows]
     return columns[1:], [row[1:] for row in rows if row[0] == namespace]
 
 
-def _gateways(compilation: Compilation) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    return GATEWAY_COLUMNS, [*gateway_rows(compilation.resolved, compilation.allocation)]
+def _gateways(analysis: Analysis) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    return GATEWAY_COLUMNS, [*gateway_rows(analysis.resolved, analysis.allocation)]
 
 
-def _require_namespace(compilation: Compilation, namespace: str) -> None:
+def _require_namespace(analysis: Analysis, namespace: str) -> None:
     """A misspelt namespace is an error; one without policies is not."""
-    known = {item.name for item in compilation.resolved.cluster.namespaces}
-    known |= {policy.policy.ref.namespace for policy in compilation.resolved.policies} - {""}
+    known = {item.name for item in analysis.resolved.cluster.namespaces}
+    known |= {policy.policy.ref.namespace for policy in analysis.resolved.policies} - {""}
     if namespace not in known:
         found = Collector()
         message = f"there is no namespace {quoted(namespace)}, neither in the cluster nor in the policies"

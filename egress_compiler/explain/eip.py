@@ -8,18 +8,18 @@ from egress_compiler.explain.lines import Files, gathered
 from egress_compiler.explain.model import EipExplanation, Gateway, Line, User
 from egress_compiler.ir import NodePlan, VrrpInstance
 from egress_compiler.net import Address, Family, contains, format_address, nth, rank
-from egress_compiler.pipeline import Compilation
+from egress_compiler.pipeline import Analysis
 from egress_compiler.resolve import ResolvedGateway
 
 
-def explain_address(compilation: Compilation, address: Address) -> EipExplanation | None:
+def explain_address(analysis: Analysis, address: Address) -> EipExplanation | None:
     """Who leaves with ``address``: an EIP, used or not, or a gateway node's own; None where it is neither."""
     text = format_address(*address)
-    plans = {plan.node: plan for plan in compilation.plans}
-    for name, gateway in compilation.resolved.gateways.items():
+    plans = {node: analysis.nodes.plan(node) for node in analysis.nodes.gateways}
+    for name, gateway in analysis.resolved.gateways.items():
         if contains(gateway.gateway.pool[address.family], address.value):
-            return _eip(compilation, plans, name, address)
-    for plan in compilation.plans:
+            return _eip(analysis, plans, name, address)
+    for plan in plans.values():
         if text in (*plan.snat_addresses4, *plan.snat_addresses6):
             users = tuple(_users(plan, address.family, text))
             policies = tuple(sorted({user.policy for user in users}))
@@ -29,9 +29,9 @@ def explain_address(compilation: Compilation, address: Address) -> EipExplanatio
     return None
 
 
-def _eip(compilation: Compilation, plans: dict[str, NodePlan], name: str, address: Address) -> EipExplanation:
-    gateway, text = compilation.resolved.gateways[name], format_address(*address)
-    partner, place = _partner(compilation, gateway, address)
+def _eip(analysis: Analysis, plans: dict[str, NodePlan], name: str, address: Address) -> EipExplanation:
+    gateway, text = analysis.resolved.gateways[name], format_address(*address)
+    partner, place = _partner(analysis, gateway, address)
     instances = [(v.priority, plan.node, v) for plan in plans.values() for v in plan.vrrp if _has(v, text)]
     instances.sort(key=lambda entry: (-entry[0], entry[1]))
     nodes = tuple(Gateway(node, priority, text) for priority, node, _ in instances)
@@ -43,9 +43,9 @@ def _eip(compilation: Compilation, plans: dict[str, NodePlan], name: str, addres
         place=place,
         slot=instances[0][2].slot if instances else None,
         nodes=nodes,
-        policies=_policies(compilation, name, address),
+        policies=_policies(analysis, name, address),
         users=users,
-        lines=_lines(Files(compilation.files), nodes[0].node, instances[0][2], text) if instances else (),
+        lines=_lines(Files(analysis.nodes.text), nodes[0].node, instances[0][2], text) if instances else (),
     )
 
 
@@ -53,12 +53,12 @@ def _has(instance: VrrpInstance, address: str) -> bool:
     return any(eip.address == address for eip in instance.eips)
 
 
-def _partner(compilation: Compilation, gateway: ResolvedGateway, address: Address) -> tuple[str, str]:
+def _partner(analysis: Analysis, gateway: ResolvedGateway, address: Address) -> tuple[str, str]:
     """The addresses that are used with it, or the pair's other one; and which of the pool it is."""
     pool = gateway.gateway.pool
     index = rank(pool[address.family], address.value)
     other: Family = 6 if address.family == 4 else 4
-    given = (e for e in compilation.allocation.lock.policies.values() if e.gateway == gateway.gateway.name)
+    given = (e for e in analysis.allocation.lock.policies.values() if e.gateway == gateway.gateway.name)
     couples = [(e.ipv4, e.ipv6) if address.family == 4 else (e.ipv6, e.ipv4) for e in given]
     used = sorted({partner for own, partner in couples if own == format_address(*address) and partner})
     if not used and pool[other]:
@@ -66,12 +66,12 @@ def _partner(compilation: Compilation, gateway: ResolvedGateway, address: Addres
     return ", ".join(used), f"number {index + 1} of the pool"
 
 
-def _policies(compilation: Compilation, gateway: str, address: Address) -> tuple[str, ...]:
+def _policies(analysis: Analysis, gateway: str, address: Address) -> tuple[str, ...]:
     return tuple(
         str(policy.policy.ref)
-        for policy in compilation.resolved.policies
+        for policy in analysis.resolved.policies
         if policy.gateway.name == gateway
-        and compilation.allocation.placements[policy.policy.ref].eip.of(address.family) == address.value
+        and analysis.allocation.placements[policy.policy.ref].eip.of(address.family) == address.value
     )
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from egress_compiler.explain.model import Line
 
 
 class Files:
-    """The texts of a bundle, split into lines once.  What is not found is left out, never guessed."""
+    """The files of a bundle, split into lines once; ``text`` gives one by its path.
 
-    def __init__(self, files: Mapping[str, str]) -> None:
-        self._files = files
+    What is not found is left out, never guessed.
+    """
+
+    def __init__(self, text: Callable[[str], str]) -> None:
+        self._text = text
         self._lines: dict[str, list[str]] = {}
 
     def _of(self, file: str) -> list[str]:
         if file not in self._lines:
-            self._lines[file] = self._files.get(file, "").split("\n")
+            self._lines[file] = self._text(file).split("\n")
         return self._lines[file]
 
     def line(self, file: str, *parts: str) -> Iterator[Line]:

@@ -10,23 +10,23 @@ from egress_compiler.explain.model import Explanation
 from egress_compiler.explain.ways import find_ways, unsteered_way
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, OtherNode, Pod
 from egress_compiler.net import Address, AddressError, contains, format_address, parse_address
-from egress_compiler.pipeline import Compilation
+from egress_compiler.pipeline import Analysis
 
 
-def explain_pod(compilation: Compilation, name: str, to: Address | None, found: Collector) -> Explanation | None:
+def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collector) -> Explanation | None:
     """The explanation for ``name``, a pod as NAMESPACE/NAME, NAME where there is one, or its address.
 
     An address that is no known pod's is explained by the policies that select subnets.  None where there is nothing
     to explain, after telling why.
     """
-    cluster = compilation.resolved.cluster
+    cluster = analysis.resolved.cluster
     subject = _by_address(cluster, name) if _is_address(name) else _by_name(cluster, name, found)
     if isinstance(subject, HostNetworkPod):
         note = "it has its node's address (hostNetwork), so no policy ever selects it"
         return Explanation(f"{subject.namespace}/{subject.name}", "", (), _text(to), (note,), (), ())
     if subject is None:
         return None
-    host = "" if subject.name else _host(compilation, subject.addresses[0])
+    host = "" if subject.name else _host(analysis, subject.addresses[0])
     if host:
         note = f"it is {host}, and no policy applies to what a host sends, whichever podSubnet covers it"
         return Explanation("", "", (name,), _text(to), (note,), (), (), host)
@@ -34,16 +34,16 @@ def explain_pod(compilation: Compilation, name: str, to: Address | None, found: 
     if not sources and to is not None:
         found.error("no-such-family", f"{subject.name or name} has no IPv{to.family} address to send from", None)
         return None
-    other = compilation.resolved.cluster.others.get(subject.node)
+    other = analysis.resolved.cluster.others.get(subject.node)
     if other is not None:
-        return _on_other_node(compilation, subject, other, sources, to)
+        return _on_other_node(analysis, subject, other, sources, to)
     notes: list[str] = []
     node = subject.node
-    if node not in {plan.node for plan in compilation.plans}:
+    if node not in analysis.nodes.names:
         notes.append(
             f"it is on {quoted(node)}, which is not in the cluster snapshot" if node else "its node is not known"
         )
-        node = compilation.plans[0].node
+        node = analysis.nodes.names[0]
         notes.append(f"shown as if it were on {node}")
     return Explanation(
         pod=subject.name,
@@ -51,18 +51,18 @@ def explain_pod(compilation: Compilation, name: str, to: Address | None, found: 
         addresses=tuple(format_address(*address) for address in subject.addresses),
         to=_text(to),
         notes=tuple(notes),
-        considered=consider(compilation.resolved, subject, to),
-        ways=tuple(way for source in sources for way in find_ways(compilation, node, source, to)),
+        considered=consider(analysis.resolved, subject, to),
+        ways=tuple(way for source in sources for way in find_ways(analysis, node, source, to)),
     )
 
 
 def _on_other_node(
-    compilation: Compilation, subject: Subject, other: OtherNode, sources: tuple[Address, ...], to: Address | None
+    analysis: Analysis, subject: Subject, other: OtherNode, sources: tuple[Address, ...], to: Address | None
 ) -> Explanation:
     """Of a pod where nothing of ours is: what it would match elsewhere, and that it wins nothing here."""
     considered = (
         replace(entry, verdict="matches, and does not apply on this node" if entry.sources else entry.verdict)
-        for entry in consider(compilation.resolved, subject, to)
+        for entry in consider(analysis.resolved, subject, to)
     )
     return Explanation(
         pod=subject.name,
@@ -75,8 +75,8 @@ def _on_other_node(
     )
 
 
-def _host(compilation: Compilation, address: Address) -> str:
-    return compilation.resolved.hosts.what(address.family, address.value)
+def _host(analysis: Analysis, address: Address) -> str:
+    return analysis.resolved.hosts.what(address.family, address.value)
 
 
 def _text(to: Address | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from egress_compiler.decide import Outcome
 from egress_compiler.explain.lines import Files, gathered
@@ -11,12 +11,12 @@ from egress_compiler.ir import NodePlan, Slot, SnatAnswer, Source, SourceMaps, S
 from egress_compiler.lower.unknown import CLASS as UNKNOWN_CLASS
 from egress_compiler.net import Address, Family, contains, format_address, parse_address, parse_span
 from egress_compiler.numbering import MARK_MASK
-from egress_compiler.pipeline import Compilation
+from egress_compiler.pipeline import Analysis
 
 
-def find_ways(compilation: Compilation, node: str, source: Address, to: Address | None) -> tuple[Way, ...]:
+def find_ways(analysis: Analysis, node: str, source: Address, to: Address | None) -> tuple[Way, ...]:
     """How ``source``, a pod's address on ``node``, leaves: by destinations, or towards ``to`` alone."""
-    return tuple(_Explorer(compilation, node, source, to).ways())
+    return tuple(_Explorer(analysis, node, source, to).ways())
 
 
 def unsteered_way(node: str, why: str, source: Address, to: Address | None) -> Way:
@@ -41,11 +41,12 @@ def unsteered_way(node: str, why: str, source: Address, to: Address | None) -> W
 
 
 class _Explorer:
-    def __init__(self, compilation: Compilation, node: str, source: Address, to: Address | None) -> None:
-        self._plans: Mapping[str, NodePlan] = {plan.node: plan for plan in compilation.plans}
-        self._inside = compilation.resolved.inside
-        self._files = Files(compilation.files)
-        self._plan = self._plans[node]
+    def __init__(self, analysis: Analysis, node: str, source: Address, to: Address | None) -> None:
+        self._nodes = analysis.nodes
+        self._slots = analysis.allocation.slots
+        self._inside = analysis.resolved.inside
+        self._files = Files(analysis.nodes.text)
+        self._plan = self._nodes.plan(node)
         self._family = source.family
         self._source = format_address(*source)
         self._to = to
@@ -121,16 +122,21 @@ class _Explorer:
             if steer.name == UNKNOWN_CLASS:
                 why = "no pod is known at this address, and unknownPods in the settings refuses those"
             return self._way("blocked", why, answer, steer.name, None, True, (), (classify,))
-        is_eip = any(gateways[0].address in (*plan.eips4, *plan.eips6) for plan in self._plans.values())
+        members = self._members(slot)
+        is_eip = any(gateways[0].address in (*plan.eips4, *plan.eips6) for plan in members)
         hops = (classify, self._route(slot), *self._translate(slot, answer, gateways))
         return self._way("eip" if is_eip else "node-ip", "", answer, steer.name, slot, True, gateways, hops)
 
     def _gateways(self, slot: Slot, answer: SteerAnswer) -> tuple[Gateway, ...]:
         """The slot's gateway nodes, the preferred one first, each with the address that it would give."""
-        members = [(v.priority, plan.node) for plan in self._plans.values() for v in plan.vrrp if v.slot == slot.number]
+        plans = self._members(slot)
+        members = [(v.priority, plan.node) for plan in plans for v in plan.vrrp if v.slot == slot.number]
         return tuple(
             Gateway(node, priority, self._address(node, answer)) for priority, node in sorted(members, reverse=True)
         )
+
+    def _members(self, slot: Slot) -> list[NodePlan]:
+        return [self._nodes.plan(node) for node in self._slots[slot.number].order]
 
     def _address(self, node: str, answer: SteerAnswer) -> str:
         found = self._snat(node, answer)
@@ -138,7 +144,7 @@ class _Explorer:
 
     def _snat(self, node: str, answer: SteerAnswer) -> tuple[Source, SnatAnswer] | None:
         """The gateway's own classification of the source, and its answer for the same destinations."""
-        plan = self._plans[node]
+        plan = self._nodes.plan(node)
         source = source_class(plan.snat_sources, self._family, self._source)
         if source is None:
             return None
@@ -202,7 +208,7 @@ class _Explorer:
                 self._files.line(nft, f"{source.source} : goto {chain},"),
                 self._rule(nft, f"chain {chain} {{", f"to {own.address} ", own),
             )
-            uplink = next((u for u in self._plans[first.node].uplinks if u.number == own.uplink), None)
+            uplink = next((u for u in self._nodes.plan(first.node).uplinks if u.number == own.uplink), None)
             by = f", and sends it out of {uplink.interface}" if uplink is not None else ""
             what = f"translates its source: chain {chain}, to {own.address}{by}{after}"
             yield Hop(first.node, what, lines)

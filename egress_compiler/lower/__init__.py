@@ -1,5 +1,5 @@
 """Allocated policies to one NodePlan a node."""
 
-from egress_compiler.lower.nodes import lower
+from egress_compiler.lower.nodes import Lowering
 
-__all__ = ["lower"]
+__all__ = ["Lowering"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from egress_compiler.bundle import BUNDLE_VERSION, NODES
+from egress_compiler.bundle import BUNDLE_VERSION
 from egress_compiler.commit import FileChange
 from egress_compiler.diagnostics import Collector, listing, printable
 from egress_compiler.ir import (
@@ -25,6 +25,7 @@ from egress_compiler.ir import (
     VrrpInstance,
 )
 from egress_compiler.model.policy import Ref
+from egress_compiler.nodes import NODES
 from egress_compiler.pipeline import Compilation
 from egress_compiler.plan.model import PolicyState
 from egress_compiler.plan.side import NodeView

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from egress_compiler.bundle import NODES
 from egress_compiler.commit import FileChange
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, format_interval
+from egress_compiler.nodes import NODES
 from egress_compiler.pipeline import Compilation
 from egress_compiler.plan.before import Before, policy_states
 from egress_compiler.plan.lines import count_lines, unified_diff

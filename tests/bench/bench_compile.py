@@ -40,8 +40,7 @@ STAGES = {
     "resolve": "resolve",
     "analyze": "analyze",
     "allocate": "allocate",
-    "lower": "lower",
-    "bundle_files": "render",
+    "bundle_files": "lower and render",
     "lock_text": "lock file",
 }
 WHOLE, JSON, MSGSPEC = "compile, all stages", "yardstick: json.loads", "yardstick: msgspec"

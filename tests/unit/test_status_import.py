@@ -256,7 +256,7 @@ def test_what_status_prints_can_be_imported(migration: Migration) -> None:
     """A repository whose lock file was lost, from the statuses of its last bundle."""
     first = compile_bundle(migration.write([gateway(), *POLICIES], EXPORT))
     kinds = ("EgressGateway", "EgressPolicy", "EgressClusterPolicy")
-    objects = status_list(first.resolved, first.allocation, first.plans, kinds)
+    objects = status_list(first.resolved, first.allocation, kinds)
     inputs = migration.write([gateway(), *POLICIES], objects["items"])
     assert placements(compile_bundle(inputs)) == KEPT
 

@@ -1,0 +1,61 @@
+"""What each node gets, made when somebody asks for it: explaining one pod takes three nodes of five thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from egress_compiler.allocate import Allocation
+from egress_compiler.ir import NodePlan
+from egress_compiler.lower import Lowering
+from egress_compiler.model.settings import Settings, Uplink
+from egress_compiler.render import node_files
+from egress_compiler.resolve import Resolved
+
+NODES = "nodes"
+"""The directory of the bundle with one directory for each node."""
+
+
+class Nodes:
+    """The plans and files of the cluster's nodes, each made once; ``names`` are sorted."""
+
+    def __init__(
+        self, resolved: Resolved, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
+    ) -> None:
+        self.names = tuple(node.name for node in resolved.cluster.nodes)
+        self.gateways = tuple(sorted({node.name for gateway in resolved.gateways.values() for node in gateway.nodes}))
+        self._stages = (resolved, allocation, settings, uplinks)
+        self._plans: dict[str, NodePlan] = {}
+        self._files: dict[str, Mapping[str, str]] = {}
+
+    def plan(self, node: str) -> NodePlan:
+        """Raises KeyError where there is no such node."""
+        if node not in self._plans:
+            self._plans[node] = self._lowering.plan(node)
+        return self._plans[node]
+
+    def files(self, node: str) -> Mapping[str, str]:
+        """Name to text of the node's files, sorted.  Raises KeyError where there is no such node."""
+        if node not in self._files:
+            self._files[node] = dict(sorted(node_files(self.plan(node), self._descriptions).items()))
+        return self._files[node]
+
+    def text(self, path: str) -> str:
+        """The file at ``path`` in the bundle, NODES/NODE/NAME; '' where the node has none of that name."""
+        _, node, name = path.split("/")
+        return self.files(node).get(name, "")
+
+    @cached_property
+    def _lowering(self) -> Lowering:
+        return Lowering(*self._stages)
+
+    @cached_property
+    def _descriptions(self) -> dict[str, str]:
+        return descriptions(self._stages[0])
+
+
+def descriptions(resolved: Resolved) -> dict[str, str]:
+    """The user's words about each policy and gateway, by kind and name."""
+    policies = {str(p.policy.ref): p.policy.description for p in resolved.policies}
+    gateways = {f"EgressGateway {name}": g.gateway.description for name, g in resolved.gateways.items()}
+    return policies | gateways
