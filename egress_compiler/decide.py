@@ -1,17 +1,14 @@
-"""Which address one packet leaves with, by walking the policies in their order.
-
-This is the language's meaning said plainly, one packet at a time; ``lower`` says the same for all packets at once.
-"""
+"""Which address one packet leaves with: what ``classify`` says of its source and destination, and where that leads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from egress_compiler.allocate import Allocation
+from egress_compiler.classify import Classified
 from egress_compiler.model.policy import Ref
-from egress_compiler.net import Address, contains, format_address
+from egress_compiler.net import Address, format_address
 from egress_compiler.resolve import Resolved, ResolvedPolicy
 
 Outcome = Literal["direct", "eip", "node-ip", "blocked"]
@@ -33,29 +30,13 @@ class Decision:
 DIRECT = Decision("direct", None, None, ())
 
 
-def decide(resolved: Resolved, allocation: Allocation, source: Address, destination: Address) -> Decision:
+def decide(classified: Classified, allocation: Allocation, source: Address, destination: Address) -> Decision:
     """What becomes of a new connection from a pod's address to ``destination``; both of one family."""
-    if contains(resolved.inside[destination.family], destination.value):
+    winner = classified.winner(classified.order_of(source), destination)
+    if winner is None:
         return DIRECT
-    for policy in matching_source(resolved, source):
-        wanted = policy.policy.destinations
-        if wanted is None or contains(wanted[destination.family], destination.value):
-            return _outcome(resolved, allocation, policy, destination)
-    return DIRECT
-
-
-def matching_source(resolved: Resolved, source: Address) -> Iterator[ResolvedPolicy]:
-    """The policies that select ``source``, in the order in which packets meet them.
-
-    None where only pods of nodes without a configuration have the address: their packets meet nothing of ours.
-    """
-    pods = frozenset(position for position, pod in enumerate(resolved.cluster.pods) if source in pod.addresses)
-    others = resolved.cluster.others
-    if pods and all(resolved.cluster.pods[position].node in others for position in pods):
-        return
-    for policy in resolved.policies:
-        if not pods.isdisjoint(policy.pods) or contains(policy.subnets[source.family], source.value):
-            yield policy
+    resolved = classified.resolved
+    return _outcome(resolved, allocation, resolved.policies[winner], destination)
 
 
 def _outcome(resolved: Resolved, allocation: Allocation, policy: ResolvedPolicy, destination: Address) -> Decision:

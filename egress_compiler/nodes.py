@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from egress_compiler.allocate import Allocation
+from egress_compiler.classify import Classified
 from egress_compiler.ir import NodePlan
 from egress_compiler.lower import Lowering
 from egress_compiler.model.settings import Settings, Uplink
@@ -20,11 +21,12 @@ class Nodes:
     """The plans and files of the cluster's nodes, each made once; ``names`` are sorted."""
 
     def __init__(
-        self, resolved: Resolved, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
+        self, classified: Classified, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
     ) -> None:
+        resolved = classified.resolved
         self.names = tuple(node.name for node in resolved.cluster.nodes)
         self.gateways = tuple(sorted({node.name for gateway in resolved.gateways.values() for node in gateway.nodes}))
-        self._stages = (resolved, allocation, settings, uplinks)
+        self._stages = (classified, allocation, settings, uplinks)
         self._plans: dict[str, NodePlan] = {}
         self._files: dict[str, Mapping[str, str]] = {}
 
@@ -51,7 +53,7 @@ class Nodes:
 
     @cached_property
     def _descriptions(self) -> dict[str, str]:
-        return descriptions(self._stages[0])
+        return descriptions(self._stages[0].resolved)
 
 
 def descriptions(resolved: Resolved) -> dict[str, str]:

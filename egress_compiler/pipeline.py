@@ -21,6 +21,7 @@ from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.allocate.withdrawn import check_withdrawn
 from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
+from egress_compiler.classify import Classified, classify
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
 from egress_compiler.document import Document
 from egress_compiler.fleet import choose_hosts
@@ -80,12 +81,16 @@ class Analysis:
     documents: tuple[Document, ...]
     settings: Settings
     uplinks: Mapping[str, Uplink]
-    resolved: Resolved
+    classified: Classified
     allocation: Allocation
     nodes: Nodes
     lock_path: Path
     diagnostics: tuple[Diagnostic, ...]
     quarantined: tuple[str, ...]
+
+    @property
+    def resolved(self) -> Resolved:
+        return self.classified.resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +130,13 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
     lock = load_lock(inputs.lock_path, found) if lock is None else lock
     imported = load_statuses(inputs.import_status, found)
 
-    def stages(documents: Sequence[Document], found: Collector) -> tuple[Resolved, Allocation]:
+    def stages(documents: Sequence[Document], found: Collector) -> tuple[Classified, Allocation]:
         policies = validate_policies(documents, found)
         found.raise_if_missing("cluster", "settings", "cluster-info")
         hosts = choose_hosts(cluster, policies.gateways, settings, lock, found)
         resolved = resolve(policies, hosts, settings, found)
-        analyze(resolved, settings, uplinks, lock, found)
+        classified = classify(resolved)
+        analyze(classified, settings, uplinks, lock, found)
         found.raise_if_failed()
 
         allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
@@ -140,15 +146,15 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
         check_withdrawn(lock, imported.policies, resolved, allocation, found)
         check_lock(lock, resolved, allocation, found)
         found.raise_if_failed()
-        return resolved, allocation
+        return classified, allocation
 
     quarantined: tuple[str, ...] = ()
     asked = settings.quarantine if inputs.quarantine is None else inputs.quarantine
     if asked and not found.failed:
-        (resolved, allocation), documents, quarantined, found = hold_back(documents, read, lock, found, stages)
+        (classified, allocation), documents, quarantined, found = hold_back(documents, read, lock, found, stages)
     else:
         found.take(read)
-        resolved, allocation = stages(documents, found)
+        classified, allocation = stages(documents, found)
     if asked or (lock.good and settings.quarantine is None):
         allocation = replace(allocation, lock=replace(allocation.lock, good=good_states(documents)))
 
@@ -156,10 +162,10 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
     if inputs.warnings_as_errors:
         refuse_open_warnings(found.found)
 
-    nodes = Nodes(resolved, allocation, settings, uplinks)
+    nodes = Nodes(classified, allocation, settings, uplinks)
     told = in_order(found.found)
     return Analysis(
-        documents, settings, uplinks, resolved, allocation, nodes, inputs.lock_path, told, tuple(quarantined)
+        documents, settings, uplinks, classified, allocation, nodes, inputs.lock_path, told, tuple(quarantined)
     )
 
 
@@ -178,7 +184,7 @@ def check_files(policies: tuple[Path, ...], found: Collector) -> PolicySet:
     """The objects in policy files; ``found`` gets all that compile would say of them and that needs no cluster."""
     policy_set = validate_policies(load_documents(policies, found), found)
     found.raise_if_missing("cluster-info")
-    analyze_files(resolve_files(policy_set, found), found)
+    analyze_files(classify(resolve_files(policy_set, found)), found)
     return policy_set
 
 

@@ -27,15 +27,18 @@ class Classified:
     subnets: Mapping[Family, tuple[GovernedSubnet, ...]]
     _of_subnets: Mapping[Family, SubnetOrders] = field(repr=False)
     _wanted: Mapping[Family, tuple[Region, ...]] = field(repr=False)
-    _inside: Mapping[Family, Region] = field(repr=False)
     _outcomes: dict[tuple[PolicyOrder, Family], tuple[PolicyOutcome, ...]] = field(default_factory=dict, repr=False)
     _wins: dict[tuple[PolicyOrder, Family], tuple[Win, ...]] = field(default_factory=dict, repr=False)
+
+    def inside(self, family: Family) -> Region:
+        """The inside of the cluster, about which no policy is asked."""
+        return Region(family, self.resolved.inside[family])
 
     def outcomes(self, order: PolicyOrder, family: Family) -> tuple[PolicyOutcome, ...]:
         """What becomes of each policy of ``order``, in this order."""
         known = self._outcomes.get((order, family))
         if known is None:
-            known = outcomes_of(order, family, self._wanted[family], self._inside[family])
+            known = outcomes_of(order, family, self._wanted[family], self.inside(family))
             self._outcomes[order, family] = known
         return known
 
@@ -85,7 +88,7 @@ class Classified:
     def winner(self, order: PolicyOrder, destination: Address) -> int | None:
         """The policy of ``order`` that a packet to ``destination`` obeys; None inside and where none wants it."""
         family, value = destination
-        if self._inside[family].contains(value):
+        if self.inside(family).contains(value):
             return None
         return next((win.policy for win in self.wins(order, family) if win.region.contains(value)), None)
 
@@ -101,7 +104,6 @@ def classify(resolved: Resolved) -> Classified:
         subnets={family: of_subnets[family].pieces for family in FAMILIES},
         _of_subnets=of_subnets,
         _wanted=wanted,
-        _inside={family: Region(family, resolved.inside[family]) for family in FAMILIES},
     )
 
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from egress_compiler.classify import Classified, PolicyOrder
 from egress_compiler.diagnostics import quoted
 from egress_compiler.explain.model import Considered
 from egress_compiler.labels import Labels, LabelSelector, Requirement
 from egress_compiler.model.policy import Policy
-from egress_compiler.net import (
-    FAMILIES,
-    Address,
-    Family,
-    Interval,
-    Intervals,
-    contains,
-    everything,
-    format_address,
-    format_interval,
-    subtract,
-    union,
-)
-from egress_compiler.resolve import Resolved, ResolvedPolicy
+from egress_compiler.net import FAMILIES, Address, Family, Intervals, contains, format_address, format_interval
+from egress_compiler.resolve import ResolvedPolicy
 
+DIFFERENT = "does not match"
 SHOWN = 4
 """Destinations or subnets that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What sends: a known pod, or an address that is no known pod's (``namespace`` is None)."""
+    """What sends: a known pod, or an address that is no known pod's (``namespace`` and ``pod`` are None).
 
+    ``pod`` is its position in the cluster's pods.
+    """
+
+    pod: int | None
     name: str
     namespace: str | None
     labels: Labels
@@ -39,51 +33,44 @@ class Subject:
     addresses: tuple[Address, ...]
 
 
-def consider(resolved: Resolved, subject: Subject, to: Address | None) -> tuple[Considered, ...]:
+def consider(classified: Classified, subject: Subject, to: Address | None) -> tuple[Considered, ...]:
     """Every policy, in the order in which packets meet them; with ``to`` only the address of its family sends."""
+    resolved = classified.resolved
     namespaces = {namespace.name: namespace.labels for namespace in resolved.cluster.namespaces}
-    sending = tuple(a for a in subject.addresses if to is None or a.family == to.family)
-    taken: dict[Family, Intervals] = dict(resolved.inside)
-    winner: Policy | None = None
+    orders = {a: classified.order_of(a) for a in subject.addresses if to is None or a.family == to.family}
     found: list[Considered] = []
-    for entry in resolved.policies:
+    for position, entry in enumerate(resolved.policies):
         policy = entry.policy
-        sources, reasons = _sources(entry, subject, sending, namespaces)
+        # A pod on a node without a configuration meets no policy, and is told what would select it elsewhere.
+        selected = subject.pod in entry.unserved
+        sources = tuple(a for a in orders if selected or position in orders[a])
         covers, why = _destination(policy, to)
         matches = bool(sources) and covers is not False
-        verdict = _verdict(policy, sources, to, taken) if matches else "does not match"
-        if to is not None and verdict.startswith("wins"):
-            winner = policy
-        elif verdict == "matches":
-            verdict = _later(policy, winner)
         found.append(
             Considered(
                 ref=policy.ref,
                 priority=policy.priority,
                 position=policy.document.at("metadata", "name"),
                 sources=sources,
-                reasons=reasons,
+                reasons=() if sources else _reasons(entry, subject, tuple(orders), namespaces),
                 destination=covers,
                 destination_reason=why,
-                verdict=verdict,
+                verdict=_verdict(classified, position, {a: orders[a] for a in sources}, to) if matches else DIFFERENT,
             )
         )
     return tuple(found)
 
 
-def _verdict(policy: Policy, sources: Iterable[Address], to: Address | None, taken: dict[Family, Intervals]) -> str:
-    """What a policy that matches wins; ``taken`` are the inside of the cluster and what policies before it have."""
-    wins = False
-    for family in sorted({address.family for address in sources}):
-        wanted = everything(family) if policy.destinations is None else policy.destinations[family]
-        if to is not None:
-            wanted = (Interval(to.value, to.value),)
-        won = subtract(wanted, taken[family])
-        taken[family] = union([*taken[family], *won])
-        wins = wins or bool(won)
+def _verdict(classified: Classified, position: int, orders: Mapping[Address, PolicyOrder], to: Address | None) -> str:
+    """What a policy that matches wins of the sources in ``orders``."""
+    policies = classified.resolved.policies
     if to is None:
+        wins = any(win.policy == position for a, order in orders.items() for win in classified.wins(order, a.family))
         return "wins where no policy before it does" if wins else "matches, but nothing is left for it"
-    return "wins: the first of those that match" if wins else "matches"
+    obeyed = [classified.winner(order, to) for order in orders.values()]
+    if position in obeyed:
+        return "wins: the first of those that match"
+    return _later(policies[position].policy, policies[obeyed[0]].policy if obeyed[0] is not None else None)
 
 
 def _later(policy: Policy, winner: Policy | None) -> str:
@@ -96,37 +83,27 @@ def _later(policy: Policy, winner: Policy | None) -> str:
     return f"matches, but with the same priority comes after {winner.ref}: {kind}"
 
 
-def _sources(
+def _reasons(
     entry: ResolvedPolicy, subject: Subject, sending: tuple[Address, ...], namespaces: Mapping[str, Labels]
-) -> tuple[tuple[Address, ...], tuple[str, ...]]:
-    """The addresses that ``policy`` selects; none, with the reasons."""
+) -> tuple[str, ...]:
+    """Why the policy selects none of the addresses ``sending``."""
     policy = entry.policy
-    whole = policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None
-    if whole:
-        return _in_subnets(entry.subnets, sending, every=False)
+    if policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None:
+        return (_outside(entry.subnets, sending),)
     if subject.namespace is None:
-        return (), ("selects pods, and no pod with this address is known",)
+        return ("selects pods, and no pod with this address is known",)
     reasons = _namespace_reasons(policy, subject.namespace, namespaces)
     if reasons:
-        return (), reasons
+        return reasons
     if policy.pod_selector is not None:
-        reasons = _label_reasons(policy.pod_selector, subject.labels, "the pod")
-        return ((), reasons) if reasons else (sending, ())
-    # A pod that one of its addresses selects is selected with all of them.
-    if any(contains((policy.pod_subnets or {})[a.family], a.value) for a in subject.addresses):
-        return sending, ()
-    return _in_subnets(policy.pod_subnets or {}, subject.addresses, every=True)
+        return _label_reasons(policy.pod_selector, subject.labels, "the pod")
+    return (_outside(policy.pod_subnets or {}, subject.addresses),)
 
 
-def _in_subnets(
-    subnets: Mapping[Family, Intervals], addresses: tuple[Address, ...], *, every: bool
-) -> tuple[tuple[Address, ...], tuple[str, ...]]:
-    inside = tuple(a for a in addresses if contains(subnets[a.family], a.value))
-    if inside and not every:
-        return inside, ()
+def _outside(subnets: Mapping[Family, Intervals], addresses: tuple[Address, ...]) -> str:
     texts = [format_interval(family, interval) for family in FAMILIES for interval in subnets[family]]
     names = " and ".join(format_address(*a) for a in addresses)
-    return (), (f"podSubnet: {names or 'no address'} is in none of {_listed(texts)}",)
+    return f"podSubnet: {names or 'no address'} is in none of {_listed(texts)}"
 
 
 def _namespace_reasons(policy: Policy, namespace: str, namespaces: Mapping[str, Labels]) -> tuple[str, ...]:

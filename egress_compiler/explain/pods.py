@@ -51,7 +51,7 @@ def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collec
         addresses=tuple(format_address(*address) for address in subject.addresses),
         to=_text(to),
         notes=tuple(notes),
-        considered=consider(analysis.resolved, subject, to),
+        considered=consider(analysis.classified, subject, to),
         ways=tuple(way for source in sources for way in find_ways(analysis, node, source, to)),
     )
 
@@ -62,7 +62,7 @@ def _on_other_node(
     """Of a pod where nothing of ours is: what it would match elsewhere, and that it wins nothing here."""
     considered = (
         replace(entry, verdict="matches, and does not apply on this node" if entry.sources else entry.verdict)
-        for entry in consider(analysis.resolved, subject, to)
+        for entry in consider(analysis.classified, subject, to)
     )
     return Explanation(
         pod=subject.name,
@@ -93,23 +93,24 @@ def _is_address(text: str) -> bool:
 
 def _by_address(cluster: Cluster, text: str) -> Subject:
     address = parse_address(text)
-    for pod in cluster.pods:
+    for position, pod in enumerate(cluster.pods):
         if address in pod.addresses:
-            return _subject(pod)
+            return _subject(position, pod)
     home = [n.name for n in cluster.all_nodes if contains(n.pod_cidrs[address.family], address.value)]
-    return Subject("", None, {}, home[0] if home else "", (address,))
+    return Subject(None, "", None, {}, home[0] if home else "", (address,))
 
 
-def _subject(pod: Pod) -> Subject:
-    return Subject(pod.key, pod.namespace, pod.labels, pod.node, pod.addresses)
+def _subject(position: int, pod: Pod) -> Subject:
+    return Subject(position, pod.key, pod.namespace, pod.labels, pod.node, pod.addresses)
 
 
 def _by_name(cluster: Cluster, text: str, found: Collector) -> Subject | HostNetworkPod | None:
     namespace, slash, name = text.rpartition("/")
     everybody: tuple[Pod | HostNetworkPod, ...] = (*cluster.pods, *cluster.host_network_pods)
-    pods = [pod for pod in everybody if pod.name == name and (not slash or pod.namespace == namespace)]
+    places = [p for p, pod in enumerate(everybody) if pod.name == name and (not slash or pod.namespace == namespace)]
+    pods = [everybody[place] for place in places]
     if len(pods) == 1:
-        return _subject(pods[0]) if isinstance(pods[0], Pod) else pods[0]
+        return _subject(places[0], pods[0]) if isinstance(pods[0], Pod) else pods[0]
     if pods:
         where = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in pods)[:10])
         found.error("unknown-pod", f"there are {len(pods)} pods {quoted(name)}", None, hint=f"name one of {where}")

@@ -143,7 +143,7 @@ class RunningExample:
         destination = parse_address(address)
         own = map(parse_address, self.lab.topology.pod(pod).addresses)
         source = next(a for a in own if a.family == destination.family)
-        return decide(self.compilation.resolved, self.compilation.allocation, source, destination)
+        return decide(self.compilation.classified, self.compilation.allocation, source, destination)
 
     def _row(self, pod: str, result: ProbeResult, applied: bool) -> Row:
         decision = self.decide(pod, result.target.address)

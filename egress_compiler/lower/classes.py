@@ -1,4 +1,4 @@
-"""Traffic classes: the sources that meet the same policies, with the priorities resolved once.
+"""Traffic classes: the policy orders that win something, each with a name.
 
 A source address belongs to one class; within a class each destination has one answer.  So the kernel looks
 up the source once and the destination once a connection, however many policies there are.
@@ -7,31 +7,17 @@ up the source once and the destination once a connection, however many policies 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
+from egress_compiler.classify import Classified, PolicyOrder, Win
 from egress_compiler.ir import Source
 from egress_compiler.model.cluster import Pod
-from egress_compiler.net import (
-    FAMILIES,
-    Family,
-    Interval,
-    Intervals,
-    everything,
-    format_address,
-    format_interval,
-    subtract,
-    union,
-)
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_address, format_interval
 from egress_compiler.resolve import ResolvedPolicy
 
 MAX_NAME = 80
 """Of a class; the kernel takes 127 characters for a chain, and prefixes are put before it."""
-
-Stack = tuple[int, ...]
-"""Positions in the ordered list of policies, the winner first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +32,7 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class TrafficClass:
     name: str
-    stack: Stack
+    stack: PolicyOrder
     shares: Mapping[Family, tuple[Share, ...]]
 
 
@@ -73,21 +59,12 @@ class Classification:
         return dict(sorted(found.items()))
 
 
-def classify(pods: Sequence[Pod], policies: Sequence[ResolvedPolicy]) -> Classification:
-    """Every source of ``policies``, which are in the order in which packets meet them."""
-    book = _ClassBook(policies)
-    by_pod: dict[int, list[int]] = {}
-    for position, policy in enumerate(policies):
-        for pod in policy.pods:
-            by_pod.setdefault(pod, []).append(position)
-    of_subnets = {family: _SubnetStacks(family, policies) for family in FAMILIES}
-    governed: dict[Family, list[tuple[int, int, Stack]]] = {4: [], 6: []}
-    for pod, selected in by_pod.items():
-        for family, value in pods[pod].addresses:
-            governed[family].append((value, pod, _merge(tuple(selected), of_subnets[family].at(value))))
+def traffic_classes(classified: Classified) -> Classification:
+    """Every source of ``classified`` with the class of its policy order."""
+    book, pods = _ClassBook(classified), classified.resolved.cluster.pods
     return Classification(
-        {f: tuple(_pod(f, v, pods[p], book.of(stack)) for v, p, stack in sorted(governed[f])) for f in FAMILIES},
-        {f: tuple(_subnet(f, i, book.of(stack)) for i, stack in of_subnets[f].pieces) for f in FAMILIES},
+        {f: tuple(_pod(f, p.value, pods[p.pod], book.of(p.order)) for p in classified.pods[f]) for f in FAMILIES},
+        {f: tuple(_subnet(f, s.interval, book.of(s.order)) for s in classified.subnets[f]) for f in FAMILIES},
     )
 
 
@@ -101,81 +78,28 @@ def _subnet(family: Family, interval: Interval, traffic_class: TrafficClass) -> 
     return Governed(interval, source, "", traffic_class)
 
 
-def _merge(left: Stack, right: Stack) -> Stack:
-    return tuple(sorted({*left, *right})) if right else left
-
-
-class _SubnetStacks:
-    """The address space cut at the ends of all podSubnets: for each piece the policies that cover it."""
-
-    def __init__(self, family: Family, policies: Sequence[ResolvedPolicy]) -> None:
-        starts: dict[int, list[int]] = {}
-        ends: dict[int, list[int]] = {}
-        for position, policy in enumerate(policies):
-            for first, last in policy.subnets[family]:
-                starts.setdefault(first, []).append(position)
-                ends.setdefault(last + 1, []).append(position)
-        self.pieces: list[tuple[Interval, Stack]] = []
-        active: set[int] = set()
-        cuts = sorted({*starts, *ends})
-        for cut, following in pairwise(cuts):
-            active.difference_update(ends.get(cut, ()))
-            active.update(starts.get(cut, ()))
-            if active:
-                self._add(Interval(cut, following - 1), tuple(sorted(active)))
-        self._firsts = [interval.first for interval, _ in self.pieces]
-
-    def _add(self, interval: Interval, stack: Stack) -> None:
-        if self.pieces:
-            before, same = self.pieces[-1]
-            if same == stack and before.last + 1 == interval.first:
-                self.pieces[-1] = (Interval(before.first, interval.last), stack)
-                return
-        self.pieces.append((interval, stack))
-
-    def at(self, value: int) -> Stack:
-        index = bisect_right(self._firsts, value) - 1
-        if index < 0 or self.pieces[index][0].last < value:
-            return ()
-        return self.pieces[index][1]
-
-
 class _ClassBook:
     """Makes each class once.  Policies that win nothing in a class are no part of it."""
 
-    def __init__(self, policies: Sequence[ResolvedPolicy]) -> None:
-        self._policies = policies
-        self._by_stack: dict[Stack, TrafficClass] = {}
+    def __init__(self, classified: Classified) -> None:
+        self._classified = classified
+        self._by_order: dict[PolicyOrder, TrafficClass] = {}
 
-    def of(self, stack: Stack) -> TrafficClass:
-        known = self._by_stack.get(stack)
+    def of(self, order: PolicyOrder) -> TrafficClass:
+        known = self._by_order.get(order)
         if known is None:
-            known = self._by_stack[stack] = self._make(stack)
+            walked = self._classified.walked(order) or order
+            known = self._by_order[order] = self._make(order) if walked == order else self.of(walked)
         return known
 
-    def _make(self, stack: Stack) -> TrafficClass:
-        shares = {family: _shares(family, stack, self._policies) for family in FAMILIES}
-        winners = tuple(sorted({share.policy for family in FAMILIES for share in shares[family]}))
-        if winners != stack and winners:
-            return self.of(winners)
-        return TrafficClass(class_name([self._policies[position] for position in stack]), stack, shares)
+    def _make(self, order: PolicyOrder) -> TrafficClass:
+        policies, wins = self._classified.resolved.policies, self._classified.wins
+        shares = {f: tuple(Share(w.policy, _named(w), w.rest) for w in wins(order, f)) for f in FAMILIES}
+        return TrafficClass(class_name([policies[position] for position in order]), order, shares)
 
 
-def _shares(family: Family, stack: Stack, policies: Sequence[ResolvedPolicy]) -> tuple[Share, ...]:
-    taken: Intervals = ()
-    shares: list[Share] = []
-    for position in stack:
-        destinations = policies[position].policy.destinations
-        wanted = everything(family) if destinations is None else destinations[family]
-        won = subtract(wanted, taken)
-        if not won:
-            continue
-        taken = union([*taken, *won])
-        complete = taken == everything(family)
-        shares.append(Share(position, () if complete else won, complete))
-        if complete:
-            break
-    return tuple(shares)
+def _named(win: Win) -> Intervals:
+    return () if win.rest else win.region.intervals
 
 
 def class_name(stack: Sequence[ResolvedPolicy]) -> str:

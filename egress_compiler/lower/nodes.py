@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egress_compiler.allocate import Allocation
+from egress_compiler.classify import Classified
 from egress_compiler.ir import PLAN_VERSION, NodePlan
-from egress_compiler.lower.classes import classify
+from egress_compiler.lower.classes import traffic_classes
 from egress_compiler.lower.gateway import GatewaySide
 from egress_compiler.lower.last_resort import SecondLine
 from egress_compiler.lower.sync import SyncGroups
@@ -17,16 +18,15 @@ from egress_compiler.lower.uplinks import UplinkWays
 from egress_compiler.lower.worker import WorkerSide
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import FAMILIES, format_interval, union
-from egress_compiler.resolve import Resolved
 
 
 class Lowering:
     """Makes the plans of single nodes; what all of them share is made once."""
 
     def __init__(
-        self, resolved: Resolved, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
+        self, classified: Classified, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
     ) -> None:
-        classification = classify(resolved.cluster.pods, resolved.policies)
+        resolved, classification = classified.resolved, traffic_classes(classified)
         self._resolved = resolved
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
         self._advert_ms = settings.vrrp.advert_ms

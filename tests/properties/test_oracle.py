@@ -1,6 +1,6 @@
 """The compiler against the oracle: one packet after the other, over random clusters.
 
-Three things must say the same as the oracle: ``decide``, which walks the resolved policies; the NodePlans; and the
+Three things must say the same as the oracle: ``decide``, which reads the classified policies; the NodePlans; and the
 text of the generated files, read by an evaluator that knows nothing of the compiler.
 """
 
@@ -155,7 +155,7 @@ def unanswered(scenario: Scenario, oracle: Oracle, destination: IP) -> bool:
 def decided(compilation: Compilation, source: IP, destination: IP) -> Answer:
     family: Family = 4 if source.version == 4 else 6
     decision = decide(
-        compilation.resolved, compilation.allocation, Address(family, int(source)), Address(family, int(destination))
+        compilation.classified, compilation.allocation, Address(family, int(source)), Address(family, int(destination))
     )
     return Answer(decision.outcome, frozenset(decision.sources))
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egress_compiler.decide import decide, matching_source
+from egress_compiler.decide import decide
 from egress_compiler.diagnostics import Collector
 from egress_compiler.explain import as_json, as_text, explain_address, explain_pod
 from egress_compiler.explain.model import Way
@@ -49,13 +49,14 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
             for source, way in zip(sources, explanation.ways, strict=True):
                 meant = oracle.answer(ip_address(way.source), ip_address(format_address(*to)))
                 assert (way.outcome, frozenset(way.addresses)) == (meant.outcome, meant.addresses)
-                decision = decide(compilation.resolved, compilation.allocation, source, to)
+                decision = decide(compilation.classified, compilation.allocation, source, to)
                 assert (way.outcome, way.slot) == (decision.outcome, decision.slot)
                 assert way.addresses == tuple(dict.fromkeys(decision.sources))
                 assert way.policy == (str(decision.policy) if decision.policy else "")
                 winners = [entry.ref for entry in explanation.considered if entry.wins]
                 assert winners == ([decision.policy] if decision.policy else [])
-                selecting = [policy.policy.ref for policy in matching_source(compilation.resolved, source)]
+                policies = compilation.resolved.policies
+                selecting = [policies[p].policy.ref for p in compilation.classified.order_of(source)]
                 assert [entry.ref for entry in explanation.considered if source in entry.sources] == selecting
                 assert all(bool(entry.sources) != bool(entry.reasons) for entry in explanation.considered)
 
@@ -81,7 +82,7 @@ def test_without_a_destination_the_ways_cover_everything_once(scenario: Scenario
                 inside = compilation.resolved.inside[span.family]
                 if span.family != source.family or any(i.first <= destination.value <= i.last for i in inside):
                     continue
-                decision = decide(compilation.resolved, compilation.allocation, source, destination)
+                decision = decide(compilation.classified, compilation.allocation, source, destination)
                 assert _way(ways, destination).addresses == tuple(dict.fromkeys(decision.sources))
 
 

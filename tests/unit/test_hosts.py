@@ -44,7 +44,7 @@ def compiled(directory: Path, items: Sequence[Json] = (), *policies: Json) -> Co
 def test_what_decides_explains_and_steers(source: str, outcome: str, what: str, tmp_path: Path) -> None:
     compilation = compiled(tmp_path)
     address = parse_address(source)
-    assert decide(compilation.resolved, compilation.allocation, address, FAR).outcome == outcome
+    assert decide(compilation.classified, compilation.allocation, address, FAR).outcome == outcome
     explanation = explain_pod(compilation, source, FAR, Collector())
     assert explanation is not None
     assert (explanation.host, [way.outcome for way in explanation.ways]) == (what, [] if what else [outcome])

@@ -153,8 +153,8 @@ def test_the_plan_says_of_every_packet_what_changes(pair: tuple[Scenario, Scenar
         nodes = {node.name for node in after.resolved.cluster.nodes}
         if (old.node, old.addresses) == (pod.node, pod.addresses) and pod.node in nodes:
             for source, destination in _packets(pod):
-                expected = _seen(decide(before.resolved, before.allocation, source, destination))
-                now = _seen(decide(after.resolved, after.allocation, source, destination))
+                expected = _seen(decide(before.classified, before.allocation, source, destination))
+                now = _seen(decide(after.classified, after.allocation, source, destination))
                 insides = [contains(c.resolved.inside[destination.family], destination.value) for c in (before, after)]
                 if all(insides):  # no region means them, though it may hold them
                     continue
