@@ -18,6 +18,7 @@ Family = Literal[4, 6]
 FAMILIES: tuple[Family, Family] = (4, 6)
 BITS: dict[Family, int] = {4: 32, 6: 128}
 _GROUPS = ":".join(["{:x}"] * 8)
+_HEX = frozenset("0123456789abcdefABCDEF")
 _ZEROS = re.compile(r"(?<![0-9a-f])0(?::0)+(?![0-9a-f])")
 """Two or more groups of an IPv6 address that are zero."""
 
@@ -56,6 +57,47 @@ def parse_address(text: str) -> Address:
 
     Raises AddressError for anything else: leading zeros, zone identifiers, IPv4-mapped IPv6.
     """
+    # A cluster's addresses have few beginnings, one for each node, so all but the last part is mostly known.
+    six = ":" in text
+    head, _, tail = text.rpartition(":" if six else ".")
+    first, last = (_beginning6(head), _hextet(tail)) if six else (_beginning4(head), _octet(tail))
+    if first is not None and last is not None:
+        return Address(6 if six else 4, first + last)
+    return _parse_whole(text)
+
+
+@lru_cache(maxsize=32_768)
+def _beginning4(head: str) -> int | None:
+    """The first address that is spelled with ``head`` before its last dot; None where there is none."""
+    try:
+        return int(IPv4Address(f"{head}.0"))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=32_768)
+def _beginning6(head: str) -> int | None:
+    """The same before the last colon, for addresses that may be spelled so."""
+    try:
+        value = int(IPv6Address(f"{head}:0"))
+    except ValueError:
+        return None
+    return value if value >> 32 != 0xFFFF and "%" not in head else None
+
+
+@lru_cache(maxsize=4096)
+def _octet(text: str) -> int | None:
+    plain = text.isascii() and text.isdigit() and len(text) <= 3 and (text[0] != "0" or text == "0")
+    return int(text) if plain and int(text) <= 255 else None
+
+
+@lru_cache(maxsize=4096)
+def _hextet(text: str) -> int | None:
+    return int(text, 16) if len(text) <= 4 and _HEX.issuperset(text) and text else None
+
+
+def _parse_whole(text: str) -> Address:
+    """Addresses in any spelling, and what is wrong with others."""
     try:
         if ":" in text:
             if "%" in text:

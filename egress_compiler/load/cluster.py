@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path as FilePath
 
 from egress_compiler.diagnostics import Collector, Related, quoted
@@ -11,14 +12,18 @@ from egress_compiler.load.cluster_cidrs import ClusterCidrs, cidrs
 from egress_compiler.load.files import find_files
 from egress_compiler.load.flags import POD_FLAG, SERVICE_FLAG
 from egress_compiler.load.objects import Located, load_objects
-from egress_compiler.load.pod_addresses import PodAddresses
+from egress_compiler.load.pod_addresses import PodAddresses, parsed, pod_ips
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, Namespace, Node, NodeReport, Pod, ReportedAddress
-from egress_compiler.net import FAMILIES, Address, AddressError, Family, Interval, parse_address, union
+from egress_compiler.net import FAMILIES, Address, Family, Interval, union
 from egress_compiler.source import Origin
 from egress_compiler.validate.names import is_label_name, is_subdomain
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 FINISHED = frozenset({"Succeeded", "Failed"})
+# Many pods have the same.
+_is_namespace = lru_cache(maxsize=16_384)(is_label_name)
+_is_node_name = lru_cache(maxsize=16_384)(is_subdomain)
+
 _Text = tuple[str, Path]
 """Of an address, and where it stands."""
 
@@ -126,7 +131,7 @@ class _ClusterBuilder:
             message = f"{quoted(name)} is not possible as the name of a {kind}"
             hint = "names have lower-case letters, digits, '-' and '.' (DNS-1123); no API server takes others"
             self._found.error("bad-name", message, item.origin.at("metadata", "name"), hint=hint)
-        elif namespace and not is_label_name(namespace):
+        elif namespace and not _is_namespace(namespace):
             message = f"{quoted(namespace)} is not possible as the namespace of a {kind}"
             hint = "names have lower-case letters, digits and '-' (DNS-1123); no API server takes others"
             self._found.error("bad-name", message, item.origin.at("metadata", "namespace"), hint=hint)
@@ -173,23 +178,12 @@ class _ClusterBuilder:
         if pod.spec.hostNetwork:
             self._host_network.append(HostNetworkPod(namespace, name, labels))
             return
-        texts: list[_Text] = [
-            (ip.ip, ("status", "podIPs", i, "ip")) for i, ip in enumerate(pod.status.podIPs or ()) if ip.ip
-        ]
-        if not texts and pod.status.podIP:
-            texts = [(pod.status.podIP, ("status", "podIP"))]
-        read = [(path, *_parsed(text)) for text, path in texts]
-        addresses = tuple(dict.fromkeys(address for _, address, _ in read if address is not None))
-        known = Pod(namespace, name, labels, pod.spec.nodeName or "", addresses)
-        if addresses:
-            self._on_node(item)
-        self._addresses.add(known, item, read)
-
-    def _on_node(self, item: Located) -> None:
-        node = item.object.spec.nodeName
-        if node and not is_subdomain(node):
+        ips = pod_ips(item)
+        node = pod.spec.nodeName or ""
+        if ips.addresses and node and not _is_node_name(node):
             message = f"{quoted(node)} is not possible as the name of a Node"
             self._found.error("bad-name", message, item.origin.at("spec", "nodeName"))
+        self._addresses.add(Pod(namespace, name, labels, node, ips.addresses), item, ips)
 
     def _service(self, item: Located) -> None:
         service, origin = item.object, item.origin
@@ -205,7 +199,7 @@ class _ClusterBuilder:
         outer += [(p.ip, ("status", "loadBalancer", "ingress", index, "ip")) for index, p in enumerate(points) if p.ip]
         for texts, into, shown in ((inner, self._services, name), (outer, self._external, f"Service {name}")):
             for text, path in ((text, path) for text, path in texts if text and text != "None"):
-                address, problem = _parsed(text)
+                address, problem = parsed(text)
                 if address is not None:
                     into[address] = shown
                 else:
@@ -221,12 +215,4 @@ class _ClusterBuilder:
 
 
 def _reported(index: int, external: bool, text: str) -> ReportedAddress:
-    return ReportedAddress(index, external, text, *_parsed(text))
-
-
-def _parsed(text: str) -> tuple[Address | None, str]:
-    """The address, or what is wrong with it."""
-    try:
-        return parse_address(text), ""
-    except AddressError as problem:
-        return None, str(problem)
+    return ReportedAddress(index, external, text, *parsed(text))

@@ -7,7 +7,7 @@ structs.  Both may be single objects, Lists, or several documents.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -135,12 +135,6 @@ class Object(msgspec.Struct):
     subsets: list[Subset] | None = None
 
 
-class _ObjectList(msgspec.Struct):
-    items: list[Object]
-    kind: str | None = None
-    apiVersion: str | None = None
-
-
 class _RawList(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
     kind: str | None = None
@@ -164,7 +158,6 @@ GROUPS = {
 HELPFUL = frozenset({"ConfigMap", "Endpoints", "EndpointSlice", "CiliumNode", "Subnet"})
 """They tell what others tell as well, or what a setting does."""
 
-_list_decoder = msgspec.json.Decoder(_ObjectList)
 _raw_list_decoder = msgspec.json.Decoder(_RawList)
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _object_decoder = msgspec.json.Decoder(Object)
@@ -193,14 +186,13 @@ class _JsonFile:
         return SourceFile(self.name, self.content.decode("utf-8-sig", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class JsonItem:
-    """The ``index``-th item of the List in ``file`` from byte ``start`` on, or the single object there."""
+class JsonItem(NamedTuple):
+    """The ``number``-th item of the List in ``file`` from byte ``start`` on, or the single object there."""
 
     file: _JsonFile
     start: int
     end: int
-    index: int | None
+    number: int | None
 
     def at(self, *path: str | int) -> Position:
         """Looked for only when asked for: an object with an error is the exception."""
@@ -215,80 +207,61 @@ class JsonItem:
         return Position(self.file.source, line + place.line, place.column + shift, place.length)
 
     def _extent(self) -> tuple[int, int]:
-        if self.index is None:
+        if self.number is None:
             return self.start, self.end
         chunk = self.file.content[self.start : self.end]
         first = after = 0
-        for raw in (_raw_list_decoder.decode(chunk).items or ())[: self.index + 1]:
+        for raw in (_raw_list_decoder.decode(chunk).items or ())[: self.number + 1]:
             # Items stand in order and nothing but commas between them, so the next occurrence is the item itself.
             first = chunk.find(bytes(raw), after)
             after = first + len(bytes(raw))
         return self.start + first, self.start + after
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """An object and where it was found."""
 
     object: Object
     origin: Origin
 
 
-def load_objects(path: FilePath, found: Collector) -> tuple[Located, ...]:
-    """The objects of a file whose kind matters; what is wrong with the file is reported."""
+def load_objects(path: FilePath, found: Collector) -> Iterator[Located]:
+    """The objects of a file whose kind matters, one after the other; what is wrong with the file is reported.
+
+    A large cluster's objects at once would be several times the file.
+    """
     content = read_bytes(path, found, CLUSTER_LIMIT, streams=True)
     if content is None:
-        return ()
+        return
     if first_byte(content) in (b"{", b"["):
-        return _from_json(_JsonFile(shown(path), content), found)
+        yield from _from_json(_JsonFile(shown(path), content), found)
+        return
     if len(content) > YAML_LIMIT:
         hint = "export with 'kubectl get ... -o json', which is read a hundred times faster"
         message = f"{shown(path)} is not JSON, and too large for YAML: more than {YAML_LIMIT // 1024**2} MiB"
         found.error("too-large", message, None, hint=hint)
-        return ()
+        return
     source = decode(shown(path), content, found)
-    if source is None:
-        return ()
-    return tuple(item for document in parse_yaml(source, found) for item in _from_yaml(document, found))
+    for document in parse_yaml(source, found) if source is not None else ():
+        yield from _from_yaml(document, found)
 
 
-def _from_json(file: _JsonFile, found: Collector) -> tuple[Located, ...]:
+def _from_json(file: _JsonFile, found: Collector) -> Iterator[Located]:
     content = file.content
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     cuts = [match.end() for match in _BETWEEN.finditer(content)] if b"\n{" in content else []
-    located: list[Located] = []
     for first, last in zip([start, *cuts], [*cuts, len(content)], strict=True):
         try:
-            located += _decode(file, first, last, found)
+            yield from _decode(file, first, last, found)
         except UnicodeDecodeError:
             decode(file.name, content, found)
         except (msgspec.DecodeError, RecursionError) as problem:
             _report_syntax(file, first, str(problem), found)
-    return tuple(located)
 
 
-def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> list[Located]:
+def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator[Located]:
+    """The items of the List, or the single object, that stands there.  Raises what msgspec does."""
     content = file.content if (start, end) == (0, len(file.content)) else file.content[start:end]
-    try:
-        decoded = _list_decoder.decode(content)
-    except msgspec.ValidationError:
-        # A foreign kind, or a single object: look at each item's kind before its fields.
-        return list(_decode_each(content, file, start, end, found))
-    of_items = _kind_of_items(decoded.kind)
-    located: list[Located] = []
-    for index, item in enumerate(decoded.items):
-        item.kind = item.kind or of_items
-        if wanted(item.apiVersion, item.kind):
-            located.append(Located(item, JsonItem(file, start, end, index)))
-    return located
-
-
-def _kind_of_items(kind: object) -> str:
-    """The raw API leaves kind and apiVersion out of the items of a NodeList."""
-    return kind.removesuffix("List") if isinstance(kind, str) else ""
-
-
-def _decode_each(content: bytes, file: _JsonFile, start: int, end: int, found: Collector) -> Iterator[Located]:
     try:
         decoded = _raw_list_decoder.decode(content)
     except msgspec.ValidationError:
@@ -299,21 +272,41 @@ def _decode_each(content: bytes, file: _JsonFile, start: int, end: int, found: C
             hint="export with 'kubectl get ... -o json'",
         )
         return
-    items = decoded.items
-    several = [(None, content)] if items is None else [(index, bytes(item)) for index, item in enumerate(items)]
+    if decoded.items is None:
+        yield from _object(content, JsonItem(file, start, end, None), "", found)
+        return
     of_items = _kind_of_items(decoded.kind)
-    for index, item in several:
-        origin = JsonItem(file, start, end, index)
-        name = ""
-        try:
-            kind = _kind_decoder.decode(item)
-            name = kind.kind or of_items
-            if wanted(kind.apiVersion, name):
-                located = _object_decoder.decode(item)
-                located.kind = located.kind or of_items
-                yield Located(located, origin)
-        except msgspec.ValidationError as problem:
-            _report_object(name, str(problem), origin, found)
+    for number, item in enumerate(decoded.items):
+        yield from _object(item, JsonItem(file, start, end, number), of_items, found)
+
+
+def _kind_of_items(kind: object) -> str:
+    """The raw API leaves kind and apiVersion out of the items of a NodeList."""
+    return kind.removesuffix("List") if isinstance(kind, str) else ""
+
+
+def _object(text: bytes | msgspec.Raw, origin: JsonItem, of_items: str, found: Collector) -> Sequence[Located]:
+    """The object, where its kind is wanted."""
+    try:
+        item = _object_decoder.decode(text)
+    except msgspec.ValidationError as problem:
+        # Foreign kinds have other fields, or the same with other types.
+        _report_misfit(text, str(problem), origin, of_items, found)
+        return ()
+    item.kind = item.kind or of_items
+    return (Located(item, origin),) if wanted(item.apiVersion, item.kind) else ()
+
+
+def _report_misfit(text: bytes | msgspec.Raw, problem: str, origin: JsonItem, of_items: str, found: Collector) -> None:
+    name = of_items
+    try:
+        kind = _kind_decoder.decode(text)
+        name = kind.kind or of_items
+        if not wanted(kind.apiVersion, name):
+            return
+    except msgspec.ValidationError as worse:
+        name, problem = "", str(worse)
+    _report_object(name, problem, origin, found)
 
 
 def _from_yaml(document: Document, found: Collector, of_list: str = "") -> Iterator[Located]:

@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from egress_compiler.document import Path
 from egress_compiler.load.objects import Located
 from egress_compiler.model.cluster import BadAddress, Claim, Pod, SharedAddress
-from egress_compiler.net import Address
+from egress_compiler.net import Address, AddressError, parse_address
+from egress_compiler.source import Origin
 
-_Read = tuple[Path, Address | None, str]
-"""Where an address stands, and what is wrong with it where it is none."""
+_Bad = tuple[Path, str]
+"""Where something stands that is no address, and why it is none."""
+
+
+def parsed(text: str) -> tuple[Address | None, str]:
+    """The address, or what is wrong with it."""
+    try:
+        return parse_address(text), ""
+    except AddressError as problem:
+        return None, str(problem)
+
+
+class PodIps(NamedTuple):
+    """The addresses that a Pod has, each once, with their places, and what is none among them."""
+
+    addresses: tuple[Address, ...]
+    places: Sequence[Path]
+    bad: Sequence[_Bad] = ()
+
+
+def pod_ips(item: Located) -> PodIps:
+    entries = item.object.status.podIPs
+    try:
+        addresses = tuple([parse_address(entry.ip) for entry in entries or () if entry.ip])
+    except AddressError:
+        return _judged(item)
+    if entries is None or len({*addresses}) != len(entries):
+        return _judged(item)
+    return PodIps(addresses, _places(len(entries)))
+
+
+@lru_cache
+def _places(count: int) -> tuple[Path, ...]:
+    return tuple(("status", "podIPs", index, "ip") for index in range(count))
+
+
+def _judged(item: Located) -> PodIps:
+    entries, single = item.object.status.podIPs or (), item.object.status.podIP
+    texts: list[tuple[Path, str]] = [
+        (path, entry.ip) for path, entry in zip(_places(len(entries)), entries, strict=True) if entry.ip
+    ]
+    places: dict[Address, Path] = {}
+    bad: list[_Bad] = []
+    for path, text in texts or ([(("status", "podIP"), single)] if single else []):
+        address, problem = parsed(text)
+        if address is not None:
+            places.setdefault(address, path)
+        else:
+            bad.append((path, problem))
+    return PodIps(tuple(places), tuple(places.values()), bad)
+
+
+class _Owner(NamedTuple):
+    """A pod and, of each of its addresses, where it stands."""
+
+    pod: Pod
+    origin: Origin
+    places: Sequence[Path]
 
 
 class PodAddresses:
@@ -21,26 +81,16 @@ class PodAddresses:
     """
 
     def __init__(self) -> None:
-        self._pods: list[Pod] = []
+        self._owners: list[_Owner] = []
         self._leaving: set[str] = set()
         self._bad: list[BadAddress] = []
-        self._owners: dict[Address, Claim | list[Claim]] = {}
 
-    def add(self, pod: Pod, item: Located, read: Iterable[_Read]) -> None:
+    def add(self, pod: Pod, item: Located, ips: PodIps) -> None:
         if item.object.metadata.deletionTimestamp or item.object.status.phase == "Unknown":
             self._leaving.add(pod.key)
         if pod.addresses:
-            self._pods.append(pod)
-        for path, address, problem in read:
-            claim = Claim(pod, item.origin, path)
-            if address is None:
-                self._bad.append(BadAddress(problem, claim))
-                continue
-            first = self._owners.setdefault(address, claim)
-            if isinstance(first, list):
-                first.append(claim)
-            elif first.pod is not pod:
-                self._owners[address] = [first, claim]
+            self._owners.append(_Owner(pod, item.origin, ips.places))
+        self._bad += [BadAddress(problem, Claim(pod, item.origin, path)) for path, problem in ips.bad]
 
     def settled(
         self, nodes: Collection[str]
@@ -49,24 +99,32 @@ class PodAddresses:
 
         Of several that may be gone the first by name keeps the address.
         """
-        self._leaving |= {pod.key for pod in self._pods if pod.node and pod.node not in nodes}
+        self._leaving |= {pod.key for pod, _, _ in self._owners if pod.node and pod.node not in nodes}
         shared: list[SharedAddress] = []
         lost: dict[str, set[Address]] = {}
-        for address, claims in self._owners.items():
-            if isinstance(claims, list):
-                staying = [claim for claim in claims if claim.pod.key not in self._leaving]
-                keeping = staying or [min(claims, key=lambda claim: claim.pod.key)]
-                kept = {claim.pod.key for claim in keeping}
-                for claim in claims:
-                    if claim.pod.key not in kept:
-                        lost.setdefault(claim.pod.key, set()).add(address)
-                if len(staying) > 1:
-                    every = sorted(staying, key=lambda claim: claim.pod.key)
-                    shared.append(SharedAddress(address, tuple(every)))
-        pods = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod in self._pods)
+        for address, claims in self._claimed_by_several().items():
+            staying = [claim for claim in claims if claim.pod.key not in self._leaving]
+            keeping = staying or [min(claims, key=lambda claim: claim.pod.key)]
+            kept = {claim.pod.key for claim in keeping}
+            for claim in claims:
+                if claim.pod.key not in kept:
+                    lost.setdefault(claim.pod.key, set()).add(address)
+            if len(staying) > 1:
+                every = sorted(staying, key=lambda claim: claim.pod.key)
+                shared.append(SharedAddress(address, tuple(every)))
+        pods = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod, _, _ in self._owners)
         known = sorted((pod for pod in pods if pod.addresses), key=lambda pod: (pod.namespace, pod.name))
         bad = sorted(self._bad, key=lambda one: (one.claim.pod.key, one.problem))
         return tuple(known), tuple(sorted(shared, key=lambda one: one.address)), tuple(bad)
+
+    def _claimed_by_several(self) -> dict[Address, list[Claim]]:
+        counts = Counter(address for pod, _, _ in self._owners for address in pod.addresses)
+        claims: dict[Address, list[Claim]] = {address: [] for address, count in counts.items() if count > 1}
+        for owner in self._owners if claims else ():
+            for address, place in zip(owner.pod.addresses, owner.places, strict=True):
+                if address in claims:
+                    claims[address].append(Claim(owner.pod, owner.origin, place))
+        return claims
 
 
 def _without(pod: Pod, addresses: set[Address]) -> Pod:

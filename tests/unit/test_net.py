@@ -83,6 +83,26 @@ def test_what_is_no_canonical_address_is_refused(text: str, complaint: str) -> N
         parse_address(text)
 
 
+_DECIMAL = st.sampled_from(["0", "1", "10", "255", "256", "01", "00", "", "a", "-1", "\u0663"])
+_HEX = st.sampled_from(["0", "1", "a", "ffff", "FFFF", "00ff", "fffff", "", "-1", "+1", "0x1", "1_0", "g", "10.0.0.1"])
+_TEXTS = st.lists(_DECIMAL, min_size=3, max_size=5).map(".".join) | st.lists(_HEX, min_size=2, max_size=9).map(":".join)
+
+
+@examples(1000)
+@given(_TEXTS, st.sampled_from(["", "", "", ":", "::", "%", "%e:", "::ffff:", "/", " "]), st.integers(0, 20))
+def test_addresses_are_those_of_the_standard_library(text: str, inserted: str, place: int) -> None:
+    text = text[:place] + inserted + text[place:]
+    try:
+        known = ipaddress.ip_address(text)
+        expected = None if "%" in text or getattr(known, "ipv4_mapped", None) else int(known)
+    except ValueError:
+        expected = None
+    try:
+        assert parse_address(text).value == expected
+    except AddressError:
+        assert expected is None
+
+
 # ------------------------------------------------------------------------------------------- addresses, ranges, CIDRs
 
 
