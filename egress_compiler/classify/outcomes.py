@@ -63,19 +63,25 @@ def _walk(order: PolicyOrder, claims: Claims, wanted: Sequence[Region], inside: 
     over = False
     for position in order:
         wants = wanted[position]
-        if wants.is_everything:
-            lost = tuple(Loss(owner, winners[owner]) for owner in _some(winners))
-        else:
-            parts = claims.owners(wants)
-            lost = tuple(Loss(owner, parts[owner]) for owner in sorted(parts) if not parts[owner].within(inside))
-        won = nothing if over else claims.free(wants)
+        lost = tuple(_losses(wants, claims, winners, inside)) if winners and wants else ()
+        won = wants if not winners else nothing if over else claims.free(wants)
         if won.within(inside):
             won = nothing
-        claims.claim(won, position)
-        if won:
+        else:
+            claims.claim(won, position)
             winners[position] = won
         over = over or wants.is_everything
         yield PolicyOutcome(position, won, bool(won) and claims.complete, lost)
+
+
+def _losses(wants: Region, claims: Claims, winners: dict[int, Region], inside: Region) -> Iterator[Loss]:
+    if wants.is_everything:
+        for owner in _some(winners):
+            yield Loss(owner, winners[owner])
+        return
+    for owner, part in sorted(claims.owners(wants).items()):
+        if not part.within(inside):
+            yield Loss(owner, part)
 
 
 def _some(winners: dict[int, Region]) -> list[int]:
