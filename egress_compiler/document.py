@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from egress_compiler.source import Position, SourceFile
 
@@ -36,6 +36,22 @@ class Spot(NamedTuple):
             return self.inside.get(part) if isinstance(self.inside, Mapping) else None
         known = self.inside
         return known[part] if isinstance(known, Sequence) and part < len(known) else None
+
+
+class Places(Protocol):
+    """Where in a document something stands, which is all that typed values keep of it; ``Document`` has the promises.
+
+    What is written there is out of reach: it was read once, and nobody reads it again in another way.
+    """
+
+    @property
+    def source(self) -> SourceFile: ...
+    @property
+    def faults(self) -> frozenset[Path]: ...
+    def has(self, *path: str | int) -> bool: ...
+    def at(self, *path: str | int) -> Position: ...
+    def key_at(self, *path: str | int) -> Position: ...
+    def faulty(self, *path: str | int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

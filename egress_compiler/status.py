@@ -94,19 +94,20 @@ def gateway_rows(resolved: Resolved, allocation: Allocation) -> list[tuple[str, 
 def status_list(
     resolved: Resolved,
     allocation: Allocation,
+    specs: Mapping[Ref, Any],
     kinds: Sequence[str],
     namespace: str | None = None,
 ) -> dict[str, Any]:
-    """A List of the objects of ``kinds``, with their spec and status, as ``kubectl get -o`` has it."""
-    documents = {policy.policy.ref: policy.policy.document for policy in resolved.policies}
-    documents |= {Ref("EgressGateway", "", name): g.gateway.document for name, g in resolved.gateways.items()}
+    """A List of the objects of ``kinds``, as ``kubectl get -o`` has it.
+
+    Their spec is in ``specs``, as the user wrote it; their status is what was allocated.
+    """
     items: list[dict[str, Any]] = []
     for item in status_objects(resolved, allocation):
         names = item["metadata"]
         ref = Ref(item["kind"], names.get("namespace", ""), names["name"])
         if item["kind"] in kinds and namespace in (None, ref.namespace):
-            data: Any = documents[ref].data
-            items.append({**item, "spec": data.get("spec", {})})
+            items.append({**item, "spec": specs[ref]})
     return {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
@@ -207,16 +208,14 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
     ref = policy.policy.ref
     kind = "EgressEndpointSlice" if ref.namespace else "EgressClusterEndpointSlice"
     digest = hashlib.sha256(f"{ref} {part}".encode()).hexdigest()[:5]
-    metadata: Any = policy.policy.document.data
-    uid = metadata["metadata"].get("uid") if isinstance(metadata, dict) else None
     families = resolved.gateways[policy.gateway.name].families
     made = _object(
         kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p, families) for p in pods]
     )
     made["metadata"]["labels"] = {POLICY_LABEL: ref.name[:63]}
-    if uid and isinstance(uid, str):
+    if policy.policy.uid:
         # An API server takes no owner without the uid, which only the cluster's own export of the policy has.
-        owner = {"apiVersion": API_VERSION, "kind": ref.kind, "name": ref.name, "uid": uid}
+        owner = {"apiVersion": API_VERSION, "kind": ref.kind, "name": ref.name, "uid": policy.policy.uid}
         made["metadata"]["ownerReferences"] = [owner]
     return made
 

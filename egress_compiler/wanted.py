@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from egress_compiler.diagnostics import Collector, Related, listing, nearest, quoted
-from egress_compiler.document import Document
+from egress_compiler.document import Places
 from egress_compiler.model.policy import DEFAULT_GATEWAY_LABEL, Gateway, Policy, PolicySet
 from egress_compiler.net import FAMILIES, Family, contains, format_address, nth, rank
 from egress_compiler.validate.pools import pool_hint
@@ -100,7 +100,7 @@ def _check_broken(policies: Sequence[Policy], chooser: _GatewayChooser, found: C
             _wanted_eip(policy, gateway, found)
 
 
-def _gateway_faulty(document: Document) -> bool:
+def _gateway_faulty(document: Places) -> bool:
     """Whether the gateway's name is wrong, or stands under a mistyped key or in a wrong place."""
     strangers = [str(fault[-1]) for fault in document.faults if fault and isinstance(fault[-1], str)]
     return document.faulty("spec", "egressGatewayName") or any(nearest(s, ["egressGatewayName"]) for s in strangers)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from egress_compiler.diagnostics import Collector, counted, listing, quoted
 from egress_compiler.model.cluster import Node
-from egress_compiler.model.policy import Gateway
+from egress_compiler.model.policy import Gateway, Item
 from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import (
     FAMILIES,
@@ -23,7 +23,6 @@ from egress_compiler.net import (
     union,
 )
 from egress_compiler.resolve import Resolved, ResolvedGateway
-from egress_compiler.validate.pools import PoolItem, pool_items
 
 
 class _Owned(NamedTuple):
@@ -45,7 +44,7 @@ def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str
         gateway = resolved.gateways[name]
         for family in FAMILIES:
             known = _uplink_cidrs(gateway, family, settings, uplinks)
-            for item in pool_items(gateway.gateway.document, family):
+            for item in gateway.gateway.pool_items[family]:
                 if _in_use(gateway.gateway, family, item, owned[family], found):
                     continue
                 if _in_tunnel(gateway.gateway, family, item, settings, found):
@@ -82,8 +81,8 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
     return {family: sorted(owned[family]) for family in FAMILIES}
 
 
-def _in_use(gateway: Gateway, family: Family, item: PoolItem, owned: list[_Owned], found: Collector) -> bool:
-    first, last = item.usable
+def _in_use(gateway: Gateway, family: Family, item: Item, owned: list[_Owned], found: Collector) -> bool:
+    first, last = item.interval
     start, end = bisect_left(owned, (first, "")), bisect_left(owned, (last + 1, ""))
     hits = owned[start:end]
     if not hits:
@@ -99,9 +98,9 @@ def _in_use(gateway: Gateway, family: Family, item: PoolItem, owned: list[_Owned
     return True
 
 
-def _in_tunnel(gateway: Gateway, family: Family, item: PoolItem, settings: Settings, found: Collector) -> bool:
+def _in_tunnel(gateway: Gateway, family: Family, item: Item, settings: Settings, found: Collector) -> bool:
     tunnel = settings.tunnel.subnets[family]
-    if not intersect((item.usable,), (tunnel,)):
+    if not intersect((item.interval,), (tunnel,)):
         return False
     found.error(
         "eip-in-tunnel",
@@ -131,14 +130,14 @@ def _subnets(node: Node, family: Family, settings: Settings, uplinks: Mapping[st
 def _off_uplink(
     gateway: ResolvedGateway,
     family: Family,
-    item: PoolItem,
+    item: Item,
     settings: Settings,
     uplinks: Mapping[str, Uplink],
     found: Collector,
 ) -> bool:
     """Where one node has the EIP on a further uplink, each has to, as each may be the one that is active."""
     further = {
-        node.name: {f.interface: intersect((item.usable,), f.cidrs[family]) for f in of_node.further}
+        node.name: {f.interface: intersect((item.interval,), f.cidrs[family]) for f in of_node.further}
         for node in gateway.nodes
         for of_node in (uplink_of(node.name, settings, uplinks),)
     }
@@ -160,8 +159,8 @@ def _off_uplink(
     return bool(without)
 
 
-def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Intervals, found: Collector) -> bool:
-    off = subtract((item.usable,), known)
+def _off_subnet(gateway: Gateway, family: Family, item: Item, known: Intervals, found: Collector) -> bool:
+    off = subtract((item.interval,), known)
     if off:
         subnets = listing([format_interval(family, interval) for interval in known], 5)
         found.error(
@@ -178,14 +177,14 @@ def _off_subnet(gateway: Gateway, family: Family, item: PoolItem, known: Interva
 def _off_some_subnets(
     gateway: ResolvedGateway,
     family: Family,
-    item: PoolItem,
+    item: Item,
     settings: Settings,
     uplinks: Mapping[str, Uplink],
     found: Collector,
 ) -> None:
     """Nodes whose subnets are not known are believed to be fit."""
     known = {node.name: _subnets(node, family, settings, uplinks) for node in gateway.nodes}
-    off = {name: subtract((item.usable,), cidrs) for name, cidrs in known.items() if cidrs}
+    off = {name: subtract((item.interval,), cidrs) for name, cidrs in known.items() if cidrs}
     unfit = [name for name, intervals in off.items() if intervals]
     if unfit:
         found.warning(
@@ -197,8 +196,8 @@ def _off_some_subnets(
         )
 
 
-def _in_cluster(gateway: Gateway, family: Family, item: PoolItem, inner: Intervals, found: Collector) -> None:
-    hit = intersect((item.usable,), inner)
+def _in_cluster(gateway: Gateway, family: Family, item: Item, inner: Intervals, found: Collector) -> None:
+    hit = intersect((item.interval,), inner)
     if hit:
         found.warning(
             "eip-in-cluster",
@@ -244,7 +243,7 @@ def _check_tunnel_subnet(
     if not hits:
         return
     document = settings.document
-    given = document is not None and isinstance(document.data, dict) and "tunnel" in document.data
+    given = document is not None and document.has("tunnel")
     found.error(
         "tunnel-overlap",
         f"the IPv{family} tunnel subnet {format_interval(family, tunnel)} overlaps {listing(hits)}",

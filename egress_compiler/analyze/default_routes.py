@@ -9,7 +9,6 @@ from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import FAMILIES, Family, format_interval, subtract
 from egress_compiler.resolve import Resolved, ResolvedGateway
-from egress_compiler.validate.pools import pool_items
 
 
 def check_default_routes(
@@ -29,11 +28,11 @@ def _check(
     gateway: ResolvedGateway, family: Family, settings: Settings, uplinks: Mapping[str, Uplink], found: Collector
 ) -> None:
     astray = {node.name: uplink for node in gateway.nodes if (uplink := _astray(node, family, settings, uplinks))}
-    for item in pool_items(gateway.gateway.document, family):
+    for item in gateway.gateway.pool_items[family]:
         on_main = {
             node: (uplink, rest[0])
             for node, uplink in astray.items()
-            if (rest := subtract((item.usable,), tuple(i for other in uplink.further for i in other.cidrs[family])))
+            if (rest := subtract((item.interval,), tuple(i for other in uplink.further for i in other.cidrs[family])))
         }
         if on_main:
             uplink, eips = on_main[min(on_main)]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from egress_compiler.diagnostics import Collector, quoted
-from egress_compiler.net import FAMILIES, AddressError, Family, Intervals, covers, parse_span, subtract
+from egress_compiler.net import FAMILIES, Family, Intervals, covers, subtract
 from egress_compiler.resolve import Resolved, ResolvedPolicy
 
 
@@ -20,17 +19,12 @@ def check_destinations(resolved: Resolved, found: Collector) -> None:
 
 
 def _check_items(policy: ResolvedPolicy, inside: Mapping[Family, Intervals], found: Collector) -> None:
-    document, ref = policy.policy.document, policy.policy.ref
-    data: Any = document.data
-    for index, text in enumerate(data["spec"]["destSubnet"]):
-        try:
-            span = parse_span(text)
-        except AddressError:
-            continue
-        if covers(inside[span.family], span.interval):
+    for item in policy.policy.destination_items:
+        if covers(inside[item.family], item.interval):
             found.warning(
                 "destination-inside",
-                f"the destination {quoted(text)} of {ref} is inside the cluster, where no policy applies",
-                document.at("spec", "destSubnet", index),
+                f"the destination {quoted(item.text)} of {policy.policy.ref} is inside the cluster, "
+                "where no policy applies",
+                policy.policy.document.at(*item.path),
                 hint="take it out; what is inside is said by EgressClusterInfo and the cluster's own CIDRs",
             )

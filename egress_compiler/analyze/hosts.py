@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from egress_compiler.diagnostics import Collector, listing, quoted
 from egress_compiler.hosts import Covered, Hosts
-from egress_compiler.net import AddressError, format_address, parse_span
+from egress_compiler.net import format_address
 from egress_compiler.resolve import Resolved, ResolvedPolicy
 
 
@@ -18,20 +16,14 @@ def check_hosts(resolved: Resolved, found: Collector) -> None:
 
 
 def _check_subnets(policy: ResolvedPolicy, hosts: Hosts, found: Collector) -> None:
-    document, ref = policy.policy.document, policy.policy.ref
-    data: Any = document.data
-    for index, text in enumerate(data["spec"]["appliedTo"]["podSubnet"]):
-        try:
-            span = parse_span(text)
-        except AddressError:
-            continue
-        covered = hosts.within(span.family, span.interval)
+    for item in policy.policy.pod_subnet_items:
+        covered = hosts.within(item.family, item.interval)
         if covered:
             found.warning(
                 "podsubnet-hosts",
-                f"the podSubnet {quoted(text)} of {ref} covers {listing([_words(c) for c in covered])}: no policy "
-                "governs what hosts send, so they are taken out",
-                document.at("spec", "appliedTo", "podSubnet", index),
+                f"the podSubnet {quoted(item.text)} of {policy.policy.ref} covers "
+                f"{listing([_words(c) for c in covered])}: no policy governs what hosts send, so they are taken out",
+                policy.policy.document.at(*item.path),
                 hint="write the CIDRs that pods have their addresses from, or accept the warning",
             )
 

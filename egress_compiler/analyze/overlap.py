@@ -130,10 +130,8 @@ def _why(resolved: Resolved, winner: int, loser: int) -> str:
 def _place(resolved: Resolved, position: int) -> Position:
     """Where the priority is said, else the name."""
     document = resolved.policies[position].policy.document
-    data = document.data
-    spec = data.get("spec") if isinstance(data, dict) else None
-    given = isinstance(spec, dict) and "priority" in spec
-    return document.at("spec", "priority") if given else document.at("metadata", "name")
+    path = ("spec", "priority") if document.has("spec", "priority") else ("metadata", "name")
+    return document.at(*path)
 
 
 def _related(resolved: Resolved, winners: Iterable[int]) -> tuple[Related, ...]:

@@ -21,6 +21,7 @@ from egress_compiler.status import (
     wide_rows,
     yaml_documents,
 )
+from egress_compiler.validate.objects import specs
 
 
 @click.command("status")
@@ -41,7 +42,7 @@ def status_command(
         _require_namespace(analysis, namespace)
     if shape in ("yaml", "json"):
         kinds = ("EgressGateway",) if gateways else ("EgressClusterPolicy", "EgressPolicy")
-        objects = status_list(analysis.resolved, analysis.allocation, kinds, namespace)
+        objects = status_list(analysis.resolved, analysis.allocation, specs(analysis.documents), kinds, namespace)
         deliver(output, analysis.diagnostics, lambda: _echo_objects(objects, shape), lambda: objects)
         return outcome(analysis)
     columns, rows = _gateways(analysis) if gateways else _policies(analysis, namespace)

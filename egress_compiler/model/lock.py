@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from egress_compiler.document import Document
+from egress_compiler.document import Document, Places
 from egress_compiler.net import Family
 
 LOCK_VERSION = 1
@@ -70,4 +70,4 @@ class Lock:
     policies: Mapping[str, PolicyLock] = field(default_factory=dict)
     underlay: Family = 4
     good: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)
-    document: Document | None = field(default=None, repr=False, compare=False)
+    document: Places | None = field(default=None, repr=False, compare=False)

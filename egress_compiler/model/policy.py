@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from egress_compiler.document import Document
+from egress_compiler.document import Path, Places
 from egress_compiler.labels import LabelSelector
-from egress_compiler.net import Family, Intervals
+from egress_compiler.net import Family, Interval, Intervals
 
 NAMESPACED_PRIORITY = 1000
 CLUSTER_PRIORITY = 32768
@@ -27,9 +27,20 @@ class Ref(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+class Item(NamedTuple):
+    """One line of a list of addresses: its path in the object's document, its text, and the addresses that it gives."""
+
+    path: Path
+    text: str
+    family: Family
+    interval: Interval
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """An EgressGateway.  ``pool`` has the usable addresses by family; a default of None means the pool's first.
+
+    ``pool_items`` are the lines of the pool that are right, each with its usable addresses.
 
     ``released`` are addresses that policies may lose: the user says so, and takes them out of the pool.
 
@@ -45,7 +56,8 @@ class Gateway:
     cluster_default: bool
     falls_back: bool
     released: Mapping[Family, Intervals]
-    document: Document = field(repr=False, compare=False)
+    document: Places = field(repr=False, compare=False)
+    pool_items: Mapping[Family, tuple[Item, ...]] = field(repr=False, compare=False)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -57,6 +69,8 @@ class Policy:
     """An EgressPolicy or EgressClusterPolicy; exactly one of ``pod_selector`` and ``pod_subnets`` is given.
 
     ``destinations`` is None where everything outside the cluster is meant.  With ``cut`` a change ends what is open.
+    ``uid`` is what the cluster's own export of the policy says, empty elsewhere.  The items are the lines of
+    destSubnet and podSubnet that are right.
     """
 
     ref: Ref
@@ -71,7 +85,10 @@ class Policy:
     destinations: Mapping[Family, Intervals] | None
     priority: int
     cut: bool
-    document: Document = field(repr=False, compare=False)
+    uid: str = field(repr=False, compare=False)
+    document: Places = field(repr=False, compare=False)
+    destination_items: tuple[Item, ...] = field(repr=False, compare=False)
+    pod_subnet_items: tuple[Item, ...] = field(repr=False, compare=False)
 
     @property
     def namespaced(self) -> bool:
@@ -91,7 +108,7 @@ class ClusterInfo:
     cluster_ip: bool = True
     pod_cidr_mode: Literal["k8s", "calico", "auto", ""] = "auto"
     extra: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
-    document: Document | None = field(default=None, repr=False, compare=False)
+    document: Places | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

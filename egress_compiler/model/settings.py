@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from egress_compiler.document import Document
+from egress_compiler.document import Places
 from egress_compiler.labels import LabelSelector
 from egress_compiler.net import Address, Family, Interval, Intervals, cidr, parse_address
 
@@ -112,7 +112,7 @@ class Settings:
     uplink_gateways: Mapping[Family, str] = field(default_factory=dict)
     quarantine: bool | None = field(default=None, repr=False, compare=False)
     """Objects with errors keep their last good state; None where nothing is said."""
-    document: Document | None = field(default=None, repr=False, compare=False)
+    document: Places | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

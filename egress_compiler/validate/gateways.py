@@ -8,7 +8,7 @@ from typing import Any
 from egress_compiler.diagnostics import Collector, Related, quoted
 from egress_compiler.document import Document, Path
 from egress_compiler.labels import LabelSelector
-from egress_compiler.model.policy import RELEASED_KEY, Gateway
+from egress_compiler.model.policy import RELEASED_KEY, Gateway, Item
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -23,7 +23,7 @@ from egress_compiler.net import (
 )
 from egress_compiler.validate import values
 from egress_compiler.validate.objects import FALLBACK_KEY, description, no_namespace
-from egress_compiler.validate.pools import Special, impossible, pool_hint, pool_items, usable
+from egress_compiler.validate.pools import Special, impossible, pool_hint, usable
 
 
 def gateway(document: Document, name: str, found: Collector) -> Gateway:
@@ -33,7 +33,8 @@ def gateway(document: Document, name: str, found: Collector) -> Gateway:
     spec = data.get("spec", {})
     pools = spec.get("ippools", {})
     errors = found.errors
-    pool = {family: _pool(document, family, pools.get(f"ipv{family}", ()), found) for family in FAMILIES}
+    items = {family: _pool_items(document, family, pools.get(f"ipv{family}", ()), found) for family in FAMILIES}
+    pool = {family: union(item.interval for item in items[family]) for family in FAMILIES}
     whole = found.errors == errors and not document.faulty("spec", "ippools")
     default: dict[Family, int | None] = {4: None, 6: None}
     if whole:
@@ -50,6 +51,7 @@ def gateway(document: Document, name: str, found: Collector) -> Gateway:
         falls_back=_falls_back(document, found),
         released=_released(document, pool, found),
         document=document,
+        pool_items=items,
     )
 
 
@@ -101,8 +103,8 @@ def _node_selector(document: Document, data: Mapping[str, Any], found: Collector
     return selector
 
 
-def _pool(document: Document, family: Family, items: Sequence[Any], found: Collector) -> Intervals:
-    gathered: list[Interval] = []
+def _pool_items(document: Document, family: Family, items: Sequence[Any], found: Collector) -> tuple[Item, ...]:
+    gathered: list[Item] = []
     for index, text in values.texts(items):
         path = ("spec", "ippools", f"ipv{family}", index)
         span = values.span(document, path, text, found)
@@ -114,8 +116,8 @@ def _pool(document: Document, family: Family, items: Sequence[Any], found: Colle
         elif (special := impossible(span)) is not None:
             _report_impossible(document, path, text, special, found)
         else:
-            gathered.append(usable(span))
-    return union(gathered)
+            gathered.append(Item(path, text, family, usable(span)))
+    return tuple(gathered)
 
 
 def _report_impossible(document: Document, path: Path, text: str, special: Special, found: Collector) -> None:
@@ -160,9 +162,7 @@ def check_pools_apart(gateways: Sequence[Gateway], found: Collector) -> None:
     """An error for every item that shares an address with another gateway's; of the two the one that stands later."""
     for family in FAMILIES:
         items = sorted(
-            (item.usable, number, item.path)
-            for number, one in enumerate(gateways)
-            for item in pool_items(one.document, family)
+            (item.interval, number, item.path) for number, one in enumerate(gateways) for item in one.pool_items[family]
         )
         # Of every gateway the item that reaches furthest; those that end before the item at hand are taken out.
         open_items: dict[int, tuple[Interval, Path]] = {}

@@ -69,6 +69,15 @@ def object_ref(document: Document) -> Ref:
     return Ref(kind, namespace, name if isinstance(name, str) else "")
 
 
+def specs(documents: Iterable[Document]) -> dict[Ref, Any]:
+    """The spec of each object as it is written, for those who print the object again."""
+    written: dict[Ref, Any] = {}
+    for document in documents:
+        data: Any = document.data
+        written[object_ref(document)] = data.get("spec", {})
+    return written
+
+
 def description(data: Mapping[str, Any]) -> str:
     """The user's words for the object, on one line."""
     annotations = data.get("metadata", {}).get("annotations", {})

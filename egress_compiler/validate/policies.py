@@ -76,7 +76,10 @@ def _policy(document: Document, ref: Ref, found: Collector) -> Policy:
     egress_ip, applied = spec.get("egressIP", {}), spec.get("appliedTo", {})
     _check_egress_ip(document, egress_ip, found)
     _check_source(document, applied, found)
-    destinations, subnets = spec.get("destSubnet", ()), applied.get("podSubnet", ())
+    path = ("spec", "appliedTo", "podSubnet")
+    subnets = values.items(document, path, applied.get("podSubnet", ()), found, takes=values.CIDRS_ONLY)
+    destinations = values.items(document, ("spec", "destSubnet"), spec.get("destSubnet", ()), found)
+    uid = data.get("metadata", {}).get("uid")
     return Policy(
         ref=ref,
         description=description(data),
@@ -87,16 +90,15 @@ def _policy(document: Document, ref: Ref, found: Collector) -> Policy:
         pod_selector=None
         if _stands_for_nothing(applied)
         else _optional_selector(document, applied, "podSelector", found),
-        pod_subnets=(
-            values.spans(document, ("spec", "appliedTo", "podSubnet"), subnets, found, takes=values.CIDRS_ONLY)
-            if subnets
-            else None
-        ),
+        pod_subnets=values.merged(subnets) if applied.get("podSubnet") else None,
         namespace_selector=_optional_selector(document, applied, "namespaceSelector", found),
-        destinations=values.spans(document, ("spec", "destSubnet"), destinations, found) if destinations else None,
+        destinations=values.merged(destinations) if spec.get("destSubnet") else None,
         priority=spec.get("priority", NAMESPACED_PRIORITY if ref.namespace else CLUSTER_PRIORITY),
         cut=_cut(document, found),
+        uid=uid if isinstance(uid, str) else "",
         document=document,
+        destination_items=destinations,
+        pod_subnet_items=subnets,
     )
 
 

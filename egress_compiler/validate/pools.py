@@ -1,21 +1,10 @@
-"""What the lines of a gateway's pool give, for all who look at pools again."""
+"""What the lines of a gateway's pool give."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from egress_compiler.document import Document, Path
-from egress_compiler.net import AddressError, Family, Interval, Intervals, Span, format_address, intersect, parse_span
-from egress_compiler.validate import values
-
-
-class PoolItem(NamedTuple):
-    """One line of a pool: its place, as it is written, and the addresses that it gives."""
-
-    path: Path
-    text: str
-    usable: Interval
+from egress_compiler.net import Family, Interval, Intervals, Span, format_address, intersect, parse_span
 
 
 class Special(NamedTuple):
@@ -54,19 +43,6 @@ def usable(span: Span) -> Interval:
     if span.family == 4 and span.prefix is not None and last - first >= 2:
         return Interval(first + 1, last - 1)
     return span.interval
-
-
-def pool_items(document: Document, family: Family) -> Iterator[PoolItem]:
-    """Line by line the pool of a gateway, those that are right."""
-    data: Any = document.data
-    items = data.get("spec", {}).get("ippools", {}).get(f"ipv{family}", ())
-    for index, text in values.texts(items):
-        try:
-            span = parse_span(text)
-        except AddressError:
-            continue
-        if span.family == family and impossible(span) is None:
-            yield PoolItem(("spec", "ippools", f"ipv{family}", index), text, usable(span))
 
 
 def pool_hint(family: Family, pool: Intervals) -> str:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from egress_compiler.diagnostics import Collector, quoted
 from egress_compiler.document import Document, Path
 from egress_compiler.labels import LabelSelector, Requirement
+from egress_compiler.model.policy import Item
 from egress_compiler.net import (
     FAMILIES,
     AddressError,
     Family,
-    Interval,
     Intervals,
     Span,
     format_address,
@@ -140,16 +140,29 @@ def texts(values: Sequence[Any]) -> Iterator[tuple[int, str]]:
     return ((index, text) for index, text in enumerate(values) if isinstance(text, str))
 
 
+def items(
+    document: Document, path: Path, values: Sequence[Any], found: Collector, *, takes: Takes = ADDRESSES
+) -> tuple[Item, ...]:
+    """The lines of the list at ``path``; those with errors are left out."""
+    found_items: list[Item] = []
+    for index, text in texts(values):
+        place = (*path, index)
+        parsed = span(document, place, text, found, takes=takes)
+        if parsed is not None:
+            found_items.append(Item(place, text, parsed.family, parsed.interval))
+    return tuple(found_items)
+
+
+def merged(items: Sequence[Item]) -> dict[Family, Intervals]:
+    """What all of them give, by family."""
+    return {family: union(item.interval for item in items if item.family == family) for family in FAMILIES}
+
+
 def spans(
     document: Document, path: Path, values: Sequence[Any], found: Collector, *, takes: Takes = ADDRESSES
 ) -> dict[Family, Intervals]:
     """The list at ``path``, by family and merged; entries with errors are left out."""
-    gathered: dict[Family, list[Interval]] = {4: [], 6: []}
-    for index, text in texts(values):
-        parsed = span(document, (*path, index), text, found, takes=takes)
-        if parsed is not None:
-            gathered[parsed.family].append(parsed.interval)
-    return {family: union(gathered[family]) for family in FAMILIES}
+    return merged(items(document, path, values, found, takes=takes))
 
 
 def selector(document: Document, path: Path, data: Mapping[str, Any], found: Collector) -> LabelSelector:

@@ -23,7 +23,8 @@ from egress_compiler.source import SourceFile
 from tests.properties.search import examples
 
 NOWHERE = Document(SourceFile("", ""), {}, Spot(Mark(0, 0), Mark(0, 0)))
-GATEWAY = Gateway("g", "", {4: (), 6: ()}, {4: None, 6: None}, LabelSelector(()), False, False, {4: (), 6: ()}, NOWHERE)
+NONE: dict[Family, tuple[()]] = {4: (), 6: ()}
+GATEWAY = Gateway("g", "", NONE, {4: None, 6: None}, LabelSelector(()), False, False, NONE, NOWHERE, NONE)
 Two = Mapping[Family, Intervals]
 
 
@@ -49,7 +50,7 @@ def _policy(number: int, one: P) -> ResolvedPolicy:
     to: Two | None = None if one.to is None else {4: one.to, 6: one.to6}
     none: Mapping[Family, int | None] = {4: None, 6: None}
     ref = Ref("EgressPolicy", "d", f"p{number}")
-    policy = Policy(ref, "", "g", none, "default", False, None, None, None, to, number, False, NOWHERE)
+    policy = Policy(ref, "", "g", none, "default", False, None, None, None, to, number, False, "", NOWHERE, (), ())
     return ResolvedPolicy(policy, GATEWAY, one.pods, {4: one.subnets, 6: ()}, {4: (), 6: ()}, none)
 
 

@@ -11,6 +11,7 @@ from egress_compiler.lower import Lowering
 from egress_compiler.net import parse_address
 from egress_compiler.pipeline import Analysis, Inputs, analyse, compile_bundle
 from egress_compiler.status import policy_rows, status_list
+from egress_compiler.validate.objects import specs
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -42,7 +43,7 @@ def gateway_nodes(analysis: Analysis) -> set[str]:
 def test_status_makes_no_plan(inputs: Inputs, lowered: list[str]) -> None:
     analysis = analyse(inputs)
     assert policy_rows(analysis.resolved, analysis.allocation)
-    assert status_list(analysis.resolved, analysis.allocation, ("EgressPolicy",))["items"]
+    assert status_list(analysis.resolved, analysis.allocation, specs(analysis.documents), ("EgressPolicy",))["items"]
     assert lowered == []
 
 

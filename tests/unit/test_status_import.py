@@ -14,6 +14,7 @@ from egress_compiler.diagnostics import Diagnostic, InvalidInput
 from egress_compiler.model.lock import EipLock, Lock
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 from egress_compiler.status import status_list
+from egress_compiler.validate.objects import specs
 from tests.properties.strategies import Json, cluster_object, document
 
 SELECTOR = {"selector": {"matchLabels": {"egress": "yes"}}}
@@ -256,7 +257,7 @@ def test_what_status_prints_can_be_imported(migration: Migration) -> None:
     """A repository whose lock file was lost, from the statuses of its last bundle."""
     first = compile_bundle(migration.write([gateway(), *POLICIES], EXPORT))
     kinds = ("EgressGateway", "EgressPolicy", "EgressClusterPolicy")
-    objects = status_list(first.resolved, first.allocation, kinds)
+    objects = status_list(first.resolved, first.allocation, specs(first.documents), kinds)
     inputs = migration.write([gateway(), *POLICIES], objects["items"])
     assert placements(compile_bundle(inputs)) == KEPT
 
