@@ -2,7 +2,7 @@
 
 from egress_compiler.classify.classified import Classified, classify
 from egress_compiler.classify.orders import GovernedPod, GovernedSubnet, PolicyOrder
-from egress_compiler.classify.outcomes import Loser, Loss, PolicyOutcome, Win
+from egress_compiler.classify.outcomes import Loser, Loss, PolicyOutcome, Win, outcomes_of, wins_of
 from egress_compiler.classify.region import Region
 
 __all__ = [
@@ -16,4 +16,6 @@ __all__ = [
     "Region",
     "Win",
     "classify",
+    "outcomes_of",
+    "wins_of",
 ]

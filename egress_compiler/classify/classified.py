@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from egress_compiler.classify.orders import GovernedPod, GovernedSubnet, PolicyOrder, SubnetOrders, pod_orders
-from egress_compiler.classify.outcomes import Loser, PolicyOutcome, Win, outcomes_of
+from egress_compiler.classify.outcomes import Loser, PolicyOutcome, Win, outcomes_of, wins_of
 from egress_compiler.classify.region import Region
 from egress_compiler.net import FAMILIES, Address, Family, Intervals
 from egress_compiler.resolve import Resolved
@@ -46,9 +46,7 @@ class Classified:
         """Who wins which destinations; the regions are disjoint."""
         known = self._wins.get((order, family))
         if known is None:
-            outcomes = self.outcomes(order, family)
-            known = tuple(Win(one.policy, one.won, one.rest) for one in outcomes if one.won)
-            self._wins[order, family] = known
+            known = self._wins[order, family] = wins_of(self.outcomes(order, family))
         return known
 
     def walked(self, order: PolicyOrder) -> PolicyOrder:

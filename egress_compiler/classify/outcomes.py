@@ -53,8 +53,15 @@ class Loser(NamedTuple):
 def outcomes_of(
     order: PolicyOrder, family: Family, wanted: Sequence[Region], inside: Region
 ) -> tuple[PolicyOutcome, ...]:
-    """One for each policy of ``order``; ``wanted`` has what each policy of the cluster wants in this family."""
+    """One for each policy of ``order``; ``wanted`` has what each policy of the cluster wants in this family.
+
+    It asks for nothing but regions, so that policies of a bundle are walked as those of a run are.
+    """
     return tuple(_walk(order, Claims(family), wanted, inside))
+
+
+def wins_of(outcomes: Sequence[PolicyOutcome]) -> tuple[Win, ...]:
+    return tuple(Win(one.policy, one.won, one.rest) for one in outcomes if one.won)
 
 
 def _walk(order: PolicyOrder, claims: Claims, wanted: Sequence[Region], inside: Region) -> Iterator[PolicyOutcome]:

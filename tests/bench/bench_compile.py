@@ -38,6 +38,7 @@ STAGES = {
     "load_cluster": "load: cluster",
     "validate_policies": "validate",
     "resolve": "resolve",
+    "classify": "classify",
     "analyze": "analyze",
     "allocate": "allocate",
     "bundle_files": "lower and render",
