@@ -11,8 +11,8 @@ from typing import Any
 
 def change(there: str, wanted: str) -> dict[str, Any]:
     """How the one became the other: the kind of script, its text, and what still differs afterwards."""
-    from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
-    from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
+    from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
+    from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
 
     subprocess.run(["nft", "-f", "-"], input=there, text=True, check=True)
     kernel = Kernel()

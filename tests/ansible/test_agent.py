@@ -45,7 +45,7 @@ THEFTS = (
         "$(bridge fdb show dev egress.vxlan | sed -n 's/^00:00:00:00:00:00 dst \\([^ ]*\\).*/\\1/p' | head -n 1)",
     ),
     Theft("rule of ours", "worker1", "nft flush chain inet egress_gateway guard"),
-    Theft("wire", "gw1", "ip link delete egress.worker"),
+    Theft("veth pair", "gw1", "ip link delete egress.worker"),
     Theft("table of a gateway", "gw1", "nft flush ruleset"),
     Theft("tunnel device of a gateway", "gw1", "ip link delete egress.vxlan"),
     Theft("reverse path filter", "worker1", "sysctl -w net.ipv4.conf.egress/vxlan.rp_filter=1"),

@@ -273,7 +273,7 @@ DRIFTS = (
         ("table inet egress_gateway",),
     ),
     Drift(
-        "end of the wire in a bridge",
+        "end of the veth pair in a bridge",
         "gw1",
         "ip link add br9 type bridge; ip link set egress.worker master br9",
         ("link egress.worker",),
@@ -298,7 +298,7 @@ DRIFTS = (
         ("sysctl net/ipv6/conf/eth0/forwarding",),
     ),
     Drift(
-        "forwarding off on the wire",
+        "forwarding off on the veth pair",
         "gw1",
         "echo 0 > /proc/sys/net/ipv4/conf/egress.gateway/forwarding",
         ("sysctl net/ipv4/conf/egress.gateway/forwarding",),

@@ -43,7 +43,7 @@ def commands(unit: str) -> list[str]:
 def test_a_rebooted_node_lets_nothing_out_and_comes_back(lab: Lab, bundle_dir: Path, name: str) -> None:
     """From the guard on, which is there before the network, nothing leaves with a node's address."""
     from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-    from ansible_collections.egress.gateway.plugins.module_utils.units import guard_unit, restore_unit
+    from ansible_collections.egress.gateway.plugins.module_utils.resources.units import guard_unit, restore_unit
 
     govern(lab, bundle_dir)
     node, files = Node(lab, name), node_files(bundle_dir, name)
@@ -70,7 +70,7 @@ def test_a_rebooted_node_lets_nothing_out_and_comes_back(lab: Lab, bundle_dir: P
 
 def start_daemons(node: Node, files: dict[str, str]) -> None:
     from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-    from ansible_collections.egress.gateway.plugins.module_utils.units import conntrackd_unit, keepalived_unit
+    from ansible_collections.egress.gateway.plugins.module_utils.resources.units import conntrackd_unit, keepalived_unit
 
     if "keepalived.conf" not in files:
         return

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, parse_plan
 
@@ -98,7 +98,7 @@ def _may_be_ours(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and not name.endswith(_LEFTOVERS)
 
 
-def strangers(paths: Paths) -> list[str]:
+def foreign_files(paths: Paths) -> list[str]:
     """What is in the configuration directory and cannot be ours: directories, links and the like."""
     if not paths.config.is_dir():
         return []

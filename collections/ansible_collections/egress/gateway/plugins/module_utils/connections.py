@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, find, run
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import FAMILIES, has_ipv6
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, find, run
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, has_ipv6
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
     GATEWAY_MARK_PREFIX,
     MARK_PREFIX,

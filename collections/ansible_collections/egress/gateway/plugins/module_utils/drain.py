@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from ansible_collections.egress.gateway.plugins.module_utils import processes
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.files import write
-from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import held
 
 _YES = "1\n"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 NFT_TABLE = "egress_gateway"
 DEVICE = "egress.vxlan"
-WIRE = ("egress.worker", "egress.gateway")
-OWN_DEVICES = (DEVICE, *WIRE)
+VETH_PAIR = ("egress.worker", "egress.gateway")
+OWN_DEVICES = (DEVICE, *VETH_PAIR)
 MAC_PREFIX = "66:65:67:"
 """Of our devices' MAC addresses."""
 PROTOCOL = 213

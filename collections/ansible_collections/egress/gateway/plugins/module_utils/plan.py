@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 
 VERSION = 1
 
@@ -165,7 +165,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
     slots = {s["number"]: "EgressGateway %s, slot of %s" % (s["gateway"], s["preferred_node"]) for s in data["slots"]}
     tunnel = data["tunnel"]
     ways = {("slot", number): text for number, text in slots.items()}
-    ways["wire", None] = "the wire of the gateway's own pods"
+    ways["wire", None] = "the veth pair of the gateway's own pods"
     ways["reply", None] = "replies to pods of another node"
     ways["uplink", None] = "a further uplink"
     return Plan(

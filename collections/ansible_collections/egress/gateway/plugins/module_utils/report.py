@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, listed, shortened
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, listed, shortened
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome
 
 

@@ -9,7 +9,7 @@ import gc
 import os
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import limits
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import limits
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import has_systemd
 
 if TYPE_CHECKING:

@@ -11,27 +11,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils import confirm, lock, preflight
-from ansible_collections.egress.gateway.plugins.module_utils.accepts import Accepts
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
-from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, read_files, strangers
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.connected import Connected
+from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
+    NodeBundle,
+    foreign_files,
+    installed,
+    read_files,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.checks import preflight
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
-from ansible_collections.egress.gateway.plugins.module_utils.conntrackd import Conntrackd
-from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import DropIns, networkd_warnings
-from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record, sweep
-from ansible_collections.egress.gateway.plugins.module_utils.floating import Floating
-from ansible_collections.egress.gateway.plugins.module_utils.generation import has_table
-from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
-from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PLAN, RULESET, WIRE, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.originals import LOST, Originals
-from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
-from ansible_collections.egress.gateway.plugins.module_utils.places import Places
-from ansible_collections.egress.gateway.plugins.module_utils.resource import (
+from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import (
+    DEVICE,
+    NFT_TABLE,
+    PLAN,
+    RULESET,
+    VETH_PAIR,
+    Paths,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.resources.connected import Connected
+from ansible_collections.egress.gateway.plugins.module_utils.resources.conntrackd import Conntrackd
+from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import DropIns, networkd_warnings
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record, sweep
+from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
+from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import LOST, Originals
+from ansible_collections.egress.gateway.plugins.module_utils.resources.peers import Forwarding, Neighbours
+from ansible_collections.egress.gateway.plugins.module_utils.resources.places import Places
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
     NotConverged,
     Resource,
@@ -39,18 +51,19 @@ from ansible_collections.egress.gateway.plugins.module_utils.resource import (
     clear,
     settle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.steering import LastRoutes, Routes, Rules
-from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
-from ansible_collections.egress.gateway.plugins.module_utils.units import Units
-from ansible_collections.egress.gateway.plugins.module_utils.wire import WireLink
+from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import LastRoutes, Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
+from ansible_collections.egress.gateway.plugins.module_utils.resources.units import Units
+from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
+from ansible_collections.egress.gateway.plugins.module_utils.undo import confirm, lock
 
 _FAILOVER = 0.5
 """Seconds; keepalived's script has the routes of a slot that went elsewhere back in a tenth of that."""
 
 
 _OF_KERNEL = (
-    *(Accepts, Addresses, Connected, Forwarding, LastRoutes, Link, Neighbours),
-    *(Routes, Rules, Sysctls, Table, WireLink),
+    *(HostFirewallAccepts, Addresses, Connected, Forwarding, LastRoutes, Link, Neighbours),
+    *(Routes, Rules, Sysctls, Table, VethPair),
 )
 """Resources whose objects the kernel has, and others may take away."""
 
@@ -98,13 +111,13 @@ def resources(
         Sysctls(paths, sysctls, _of_device, remember=False),
         Addresses(kernel, plan),
         Connected(kernel, plan),
-        WireLink(kernel, plan),
+        VethPair(kernel, plan),
         Sysctls(paths, sysctls, _of_wire, remember=False),
         Neighbours(kernel, plan.peers if plan else ()),
         Forwarding(kernel, plan.peers if plan else ()),
         Routes(kernel, plan),
         Rules(kernel, plan),
-        Accepts(plan),
+        HostFirewallAccepts(plan),
         Table(kernel, files.get(RULESET), plan.origins if plan else {}),
         Sysctls(paths, sysctls, _of_conntrack),
         LastRoutes(kernel, plan),
@@ -222,7 +235,7 @@ def _prepare(
     """The differences, checked as far as that goes without changing anything, and what the node holds."""
     outcome = Outcome(files_before=read_files(paths))
     before = _installed(paths, outcome)
-    strange = strangers(paths)
+    strange = foreign_files(paths)
     if wanted is None and strange:
         outcome.warnings.append("%s stays, for it holds %s" % (paths.config, ", ".join(strange)))
     try:
@@ -381,4 +394,4 @@ def _of_device(key: str) -> bool:
 
 
 def _of_wire(key: str) -> bool:
-    return any("/%s/" % device in key for device in WIRE)
+    return any("/%s/" % device in key for device in VETH_PAIR)

@@ -214,11 +214,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, unpack
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import result
-from ansible_collections.egress.gateway.plugins.module_utils.rollback import seconds_left
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome, apply, confirmed
+from ansible_collections.egress.gateway.plugins.module_utils.undo.rollback import seconds_left
 
 _LONGEST = 86400
 

@@ -74,10 +74,11 @@ held:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.egress.gateway.plugins.module_utils import lock, task
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.drain import drain
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.undo import lock
 
 
 def main() -> None:

@@ -100,8 +100,8 @@ egress_info:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.facts import node_info
+from ansible_collections.egress.gateway.plugins.module_utils.checks.facts import node_info
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 
 
 def main() -> None:

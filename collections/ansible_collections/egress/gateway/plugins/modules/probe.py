@@ -158,8 +158,14 @@ from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.egress.gateway.plugins.module_utils.asking import PROTOCOLS, AskError, Target, ask, inside
-from ansible_collections.egress.gateway.plugins.module_utils.pod import Answer, Pod, ask_all
+from ansible_collections.egress.gateway.plugins.module_utils.probe.echo_client import (
+    PROTOCOLS,
+    AskError,
+    Target,
+    ask,
+    inside,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.probe.pod import Answer, Pod, ask_all
 
 _POD = {
     "name": {"type": "str", "required": True},

@@ -145,19 +145,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
-from ansible_collections.egress.gateway.plugins.module_utils.accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, unpack
-from ansible_collections.egress.gateway.plugins.module_utils.clashes import clashes
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.checks.conflicts import conflicts
+from ansible_collections.egress.gateway.plugins.module_utils.checks.eip_owners import owner_conflicts
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
-from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import networkd_warnings
-from ansible_collections.egress.gateway.plugins.module_utils.eips import conflicts
-from ansible_collections.egress.gateway.plugins.module_utils.keepalived import held
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import drift
-from ansible_collections.egress.gateway.plugins.module_utils.rollback import seconds_left
+from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import held
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import settled_differences
+from ansible_collections.egress.gateway.plugins.module_utils.undo.rollback import seconds_left
 
 
 def main() -> None:
@@ -182,10 +182,10 @@ def main() -> None:
         if wanted is None:
             raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
         found = drift(settled_differences(paths, task.service(module), wanted, before))
-        wrong = [c.as_dict() for c in conflicts(wanted.plan)] if module.params["probe_owners"] else []
+        wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
-        in_the_way = (*(c.text for c in clashes(wanted.plan, Kernel(), installed=True)), *locked(wanted.plan))
+        in_the_way = (*(c.text for c in conflicts(wanted.plan, Kernel(), installed=True)), *locked(wanted.plan))
         in_the_way += (*networkd_warnings(paths, task.service(module)),)
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))

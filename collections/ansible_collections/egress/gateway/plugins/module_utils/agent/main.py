@@ -26,7 +26,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.restore impor
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import listening
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Schedule, Task
 from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables import LockWatch
-from ansible_collections.egress.gateway.plugins.module_utils.command import limits
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import limits
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 ENTRY = "agent.main"

@@ -14,12 +14,12 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
 
+from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall import COMMENT
 from ansible_collections.egress.gateway.plugins.module_utils.node import FIRST_TABLE, NFT_TABLE, OWN_DEVICES, PROTOCOL
-from ansible_collections.egress.gateway.plugins.module_utils.openings import COMMENT
 
 TABLE = "table"
 """Our nftables table."""
-ACCEPTS = "accepts"
+HOST_FIREWALL = "host firewall"
 """Our accepts in the host's firewall."""
 FIREWALL = "firewall"
 """Some other nftables object."""
@@ -33,7 +33,7 @@ NEIGHBOURS = "neighbours"
 """On our devices, forwarding entries included."""
 SYSCTLS = "sysctls"
 """Forwarding and reverse path filters, of which the kernel tells; of other settings it does not."""
-EVERYTHING = frozenset([TABLE, ACCEPTS, FIREWALL, RULES, ROUTES, LINKS, ADDRESSES, NEIGHBOURS, SYSCTLS])
+EVERYTHING = frozenset([TABLE, HOST_FIREWALL, FIREWALL, RULES, ROUTES, LINKS, ADDRESSES, NEIGHBOURS, SYSCTLS])
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _ROUTE_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25)
@@ -126,7 +126,7 @@ def netfilter_kinds(data: bytes) -> frozenset[str]:
     if NFT_TABLE.encode() + b"\0" in data:
         found.add(TABLE)
     if COMMENT.encode() in data:
-        found.add(ACCEPTS)
+        found.add(HOST_FIREWALL)
     return frozenset(found)
 
 

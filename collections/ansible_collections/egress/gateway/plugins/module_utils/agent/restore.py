@@ -13,13 +13,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.egress.gateway.plugins.module_utils import lock
-from ansible_collections.egress.gateway.plugins.module_utils.accepts import Accepts
 from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import (
-    ACCEPTS,
     ADDRESSES,
     EVERYTHING,
     FIREWALL,
+    HOST_FIREWALL,
     LINKS,
     NEIGHBOURS,
     ROUTES,
@@ -29,20 +27,22 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink impor
 )
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Report, Task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.floating import SETTLED, Floating
-from ansible_collections.egress.gateway.plugins.module_utils.generation import generation, has_table
-from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.link import Addresses, Link
-from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table, nft_generation
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import KEEPALIVED, NFT_TABLE, RULESET, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.peers import Forwarding, Neighbours
-from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Resource, settle
-from ansible_collections.egress.gateway.plugins.module_utils.steering import Routes, Rules
-from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
+from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import SETTLED, Floating
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived
+from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.resources.peers import Forwarding, Neighbours
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Resource, settle
+from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
+from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import lacking, repair, repairable
-from ansible_collections.egress.gateway.plugins.module_utils.wire import WireLink
+from ansible_collections.egress.gateway.plugins.module_utils.undo import lock
 
 _LARGE = 1 << 20
 """Characters of a ruleset that takes longer to load than the last resort takes to be read and repaired."""
@@ -100,11 +100,11 @@ class KeepClosed(Restore):
 
     def _report(self, bundle: NodeBundle, kinds: frozenset[str]) -> Report:
         done = [] if has_table(NFT_TABLE) is not False else self._load()
-        order = [generation(), zlib.crc32(bundle.files[RULESET].encode())]
+        order = [nft_generation(), zlib.crc32(bundle.files[RULESET].encode())]
         known = order == self.memory or TABLE not in kinds
         report = super()._report(bundle, kinds - {TABLE} if known else kinds)
         unchanged = not done and not report.repaired and not report.problem
-        memory = order if unchanged and TABLE in kinds and generation() == order[0] else self.memory
+        memory = order if unchanged and TABLE in kinds and nft_generation() == order[0] else self.memory
         return replace(report, repaired=(*done, *report.repaired), memory=memory)
 
     def _load(self) -> list[str]:
@@ -128,7 +128,7 @@ _HEARD: Sequence[tuple[type[Resource], frozenset[str]]] = (
     (Sysctls, frozenset([SYSCTLS, LINKS, TABLE])),
     (Link, frozenset([LINKS])),
     (Addresses, frozenset([LINKS, ADDRESSES])),
-    (WireLink, frozenset([LINKS, ADDRESSES])),
+    (VethPair, frozenset([LINKS, ADDRESSES])),
     (Neighbours, frozenset([LINKS, NEIGHBOURS])),
     (Forwarding, frozenset([LINKS, NEIGHBOURS])),
     (Routes, frozenset([LINKS, ADDRESSES, ROUTES])),
@@ -138,10 +138,10 @@ _HEARD: Sequence[tuple[type[Resource], frozenset[str]]] = (
 
 
 class KeepOpen(Restore):
-    """Tunnel, wire, rules, routes and sysctls: what governed packets need to get out."""
+    """Tunnel, veth pair, rules, routes and sysctls: what governed packets need to get out."""
 
     name = "put back"
-    hears = EVERYTHING - {ACCEPTS, FIREWALL}
+    hears = EVERYTHING - {HOST_FIREWALL, FIREWALL}
 
     def _chosen(self, bundle: NodeBundle, kinds: frozenset[str]) -> Sequence[Resource]:
         may = tuple(resource for resource, heard in _HEARD if heard & kinds)
@@ -192,8 +192,8 @@ class KeepAccepted(Restore):
     """Our accepts in the host's firewall, whenever that is loaded anew."""
 
     name = "accepted again"
-    hears = frozenset([ACCEPTS, FIREWALL])
-    urgent = frozenset([ACCEPTS])
+    hears = frozenset([HOST_FIREWALL, FIREWALL])
+    urgent = frozenset([HOST_FIREWALL])
 
     def _chosen(self, bundle: NodeBundle, kinds: frozenset[str]) -> Sequence[Resource]:
-        return [Accepts(bundle.plan)]
+        return [HostFirewallAccepts(bundle.plan)]

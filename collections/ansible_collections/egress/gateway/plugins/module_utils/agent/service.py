@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Sequence
 from functools import cache
 
-from ansible_collections.egress.gateway.plugins.module_utils import processes
-from ansible_collections.egress.gateway.plugins.module_utils.command import SEARCH_PATH, NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write, write_bytes
+from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import SEARCH_PATH, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.program import program
-from ansible_collections.egress.gateway.plugins.module_utils.resource import Change, Item, Items, Resource
-from ansible_collections.egress.gateway.plugins.module_utils.units import AGENT_UNIT
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write, write_bytes
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
+from ansible_collections.egress.gateway.plugins.module_utils.resources.units import AGENT_UNIT
+from ansible_collections.egress.gateway.plugins.module_utils.zipapp import zipapp
 
 _AGENT = "agent"
 _ORIGIN = "brings back what others take away"
@@ -37,7 +37,7 @@ class Agent(Resource):
     def desired(self) -> Items:
         if not self._wanted:
             return {}
-        code = _code(_program())
+        code = _code(_zipapp())
         return {self._key(): Item("code " + code, _ORIGIN), _AGENT: Item("running, code " + code, _ORIGIN)}
 
     def actual(self) -> Items:
@@ -57,7 +57,7 @@ class Agent(Resource):
             else:
                 if any(change.object == self._key() for change in changes):
                     self._paths.agent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    write_bytes(self._paths.agent, _program(), 0o644)
+                    write_bytes(self._paths.agent, _zipapp(), 0o644)
                 self._start()
         except OSError as error:
             return NodeError("%s: %s" % (error.filename, error.strerror))
@@ -80,7 +80,7 @@ class Agent(Resource):
                 cwd="/",
                 start_new_session=True,
             )
-        if not processes.until(lambda: self._loaded() == _code(_program()), _START_SECONDS):
+        if not processes.until(lambda: self._loaded() == _code(_zipapp()), _START_SECONDS):
             raise NodeError("the agent does not start: its messages are in the system log")
 
     def _stop(self) -> None:
@@ -117,11 +117,11 @@ class Agent(Resource):
 
 
 @cache
-def _program() -> bytes:
+def _zipapp() -> bytes:
     # Named here so that Ansible brings it to the node; the resources that it uses import this module.
     from ansible_collections.egress.gateway.plugins.module_utils.agent.main import ENTRY
 
-    return program(ENTRY)
+    return zipapp(ENTRY)
 
 
 def _code(content: bytes) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.agent.loop import Loop
 from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import EVERYTHING
-from ansible_collections.egress.gateway.plugins.module_utils.resource import listed
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import listed
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GATHER = 0.01

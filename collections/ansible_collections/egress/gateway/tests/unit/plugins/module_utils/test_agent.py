@@ -79,7 +79,7 @@ def test_kinds_of_nftables_messages() -> None:
     accept = message(0xA08, b"\1\0\0\0" + attribute(1, b"filter\0") + attribute(7, b"\0\x0fegress-gateway\0"))
     assert netlink.netfilter_kinds(other) == {netlink.FIREWALL}
     assert netlink.netfilter_kinds(other + table) == {netlink.FIREWALL, netlink.TABLE}
-    assert netlink.netfilter_kinds(accept) == {netlink.FIREWALL, netlink.ACCEPTS}
+    assert netlink.netfilter_kinds(accept) == {netlink.FIREWALL, netlink.HOST_FIREWALL}
 
 
 class Fake(Task):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import from_files, installed, mode, pack, unpack
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.files import Files, Record
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import parse_plan
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 
 TUNNEL = {
     "device": "egress.vxlan",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils import connections
-from ansible_collections.egress.gateway.plugins.module_utils.command import Finished, NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.connections import end_connections, may_end, parse, to_end
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished, NodeError
 
 POD, OTHER = "10.244.3.10", "10.244.3.20"
 FAR, NEAR = "203.0.113.10", "198.51.100.10"

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import drop_ins
-from ansible_collections.egress.gateway.plugins.module_utils.command import Finished
-from ansible_collections.egress.gateway.plugins.module_utils.drop_ins import DropIns, effective, networkd_warnings
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.resources import drop_ins
+from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import (
+    DropIns,
+    effective,
+    networkd_warnings,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 
 RULES, ROUTES = "ManageForeignRoutingPolicyRules", "ManageForeignRoutes"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import eips, facts
+from ansible_collections.egress.gateway.plugins.module_utils.checks import eip_owners, facts
 from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress
 
 ELSEWHERE = {"dst": "default", "gateway": "192.168.99.1", "dev": "eth1", "metric": 100}
@@ -73,6 +73,6 @@ def test_an_eip_that_would_leave_by_another_device(
     routes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     routes += [ELSEWHERE]
-    assert [(c.address, c.seen) for c in eips.astray(FakePlan())] == [("10.6.1.61", ("eth1",))]
+    assert [(c.address, c.seen) for c in eip_owners.astray(FakePlan())] == [("10.6.1.61", ("eth1",))]
     monkeypatch.setattr(FakePlan, "own_table", (4,))
-    assert eips.astray(FakePlan()) == []
+    assert eip_owners.astray(FakePlan()) == []

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import floating
-from ansible_collections.egress.gateway.plugins.module_utils.floating import Floating
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress
+from ansible_collections.egress.gateway.plugins.module_utils.resources import floating
+from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
 
 
 class FakePlan:

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import keepalived
-from ansible_collections.egress.gateway.plugins.module_utils.command import Finished
-from ansible_collections.egress.gateway.plugins.module_utils.keepalived import Keepalived, Leftovers, loaded_text
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.resources import keepalived
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import (
+    Keepalived,
+    Leftovers,
+    loaded_text,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 
 FILES = {"keepalived.conf": "vrrp_instance x {}\n", "notify.sh": "#!/bin/sh\n", "plan.json": "{}"}
 

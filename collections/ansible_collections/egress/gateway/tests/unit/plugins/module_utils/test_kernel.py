@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import (
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import (
     FdbEntry,
     more_of_route,
     more_of_rule,
     parse_fdb,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.link import settings
+from ansible_collections.egress.gateway.plugins.module_utils.resources.link import settings
 
 RULE = {"priority": 99, "src": "all", "fwmark": "0x26000001", "fwmask": "0xff003fff", "table": "3001"}
 ROUTE = {"dst": "default", "gateway": "172.31.255.254", "dev": "egress.vxlan", "table": "3001", "flags": []}

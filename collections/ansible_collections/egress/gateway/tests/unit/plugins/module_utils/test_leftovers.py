@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import bundle, facts
+from ansible_collections.egress.gateway.plugins.module_utils import bundle
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed
-from ansible_collections.egress.gateway.plugins.module_utils.confirm import Unconfirmed
+from ansible_collections.egress.gateway.plugins.module_utils.checks import facts
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.undo.confirm import Unconfirmed
 
 LEFT = [
     "plan.json~",

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import nftables
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import parse_table
-from ansible_collections.egress.gateway.plugins.module_utils.listing import items
-from ansible_collections.egress.gateway.plugins.module_utils.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import parse_table
+from ansible_collections.egress.gateway.plugins.module_utils.resources import nftables
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import items
 
 RULE = {"family": "inet", "table": "egress_gateway", "chain": "classify"}
 LISTING: list[dict[str, Any]] = [

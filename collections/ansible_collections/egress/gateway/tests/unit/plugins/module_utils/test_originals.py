@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import originals
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.files import irregular, write
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.originals import Originals
-from ansible_collections.egress.gateway.plugins.module_utils.places import Places
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring
+from ansible_collections.egress.gateway.plugins.module_utils.resources import originals
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import Originals
+from ansible_collections.egress.gateway.plugins.module_utils.resources.places import Places
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring
 
 BEFORE = {"net/ipv4/ip_forward": "0"}
 

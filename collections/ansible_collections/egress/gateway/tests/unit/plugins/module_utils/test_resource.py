@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.resource import (
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
     Item,
     Items,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import steering
-from ansible_collections.egress.gateway.plugins.module_utils.kernel import KernelRoute, KernelRule
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import KernelRoute, KernelRule
 from ansible_collections.egress.gateway.plugins.module_utils.plan import LastResort, Route, Rule
-from ansible_collections.egress.gateway.plugins.module_utils.steering import LastRoutes, Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.resources import steering
+from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import LastRoutes, Routes, Rules
 
 MARK, MASK = 0x26000001, 0xFF003FFF
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Sysctl
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
-from ansible_collections.egress.gateway.plugins.module_utils.sysctls import Sysctls
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
 
 LOOSE = "net/ipv4/conf/all/rp_filter"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import units
-from ansible_collections.egress.gateway.plugins.module_utils.command import Finished
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resource import bring, clear
-from ansible_collections.egress.gateway.plugins.module_utils.units import (
+from ansible_collections.egress.gateway.plugins.module_utils.resources import units
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
+from ansible_collections.egress.gateway.plugins.module_utils.resources.units import (
     AGENT_UNIT,
     GUARD_UNIT,
     KEEPALIVED_UNIT,

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""The routes that the kernel makes of the tunnel device's addresses: without them no next hop on it can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_interface
+
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
+
+_KERNEL = 2
+"""RTPROT_KERNEL of linux/rtnetlink.h."""
+
+
+class Connected(Resource):
+    """They come with an address and go with it; only one that somebody took away while that stays has to be made."""
+
+    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+        self._kernel = kernel
+        addresses = map(ip_interface, plan.tunnel.addresses) if plan else ()
+        subnets = (one for one in addresses if one.network.num_addresses > 1)  # a single address has none
+        self._wanted = {_key(str(one.network)): one for one in subnets}
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        here = self._kernel.addresses() if self._wanted else ()
+        return {key: Item("present", "the tunnel") for key, one in self._wanted.items() if str(one.ip) in here}
+
+    def actual(self) -> Items:
+        there = {_key(destination) for destination in self._kernel.connected()} if self._wanted else set()
+        return {key: Item("present") for key in self.desired() if key in there}
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        errors = []
+        for family in FAMILIES:
+            lines = []
+            for address in (self._wanted[change.object] for change in changes):
+                if address.version == family:
+                    rest = "scope link src %s" % address.ip if family == 4 else "metric 256"
+                    lines.append("route replace %s dev %s protocol %d %s" % (address.network, DEVICE, _KERNEL, rest))
+            errors.append(batch(["ip", "-%d" % family], lines))
+        return next((e for e in errors if e is not None), None)
+
+
+def _key(destination: str) -> str:
+    return "route %s on %s" % (destination, DEVICE)

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, The egress-compiler authors
+# SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
+# Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
+"""The far ends of the tunnel: permanent neighbours and forwarding entries on our device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Peer
+from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
+
+_FLOOD = "00:00:00:00:00:00"
+"""Head-end replication: what has no single receiver goes to each peer."""
+
+
+class Neighbours(Resource):
+    def __init__(self, kernel: Kernel, peers: Sequence[Peer]) -> None:
+        self._kernel = kernel
+        self._peers = peers
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        return {
+            "neighbour %s on %s" % (address, DEVICE): Item(peer.mac, "node " + peer.node)
+            for peer in self._peers
+            for address in peer.addresses
+        }
+
+    def actual(self) -> Items:
+        found = self._kernel.neighbours()
+        return {"neighbour %s on %s" % (address, DEVICE): Item(mac) for address, mac in found.items()}
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        lines = []
+        for change in changes:
+            address = change.object.split(" ")[1]
+            if change.action == "remove":
+                lines.append("neighbour delete %s dev %s" % (address, DEVICE))
+            else:
+                lines.append("neighbour replace %s lladdr %s dev %s nud permanent" % (address, change.after, DEVICE))
+        return batch(["ip"], lines)
+
+
+class Forwarding(Resource):
+    """The FDB: each peer's MAC behind its underlay address, and the flood list."""
+
+    def __init__(self, kernel: Kernel, peers: Sequence[Peer]) -> None:
+        self._kernel = kernel
+        self._peers = peers
+
+    def forget(self) -> None:
+        self._kernel.forget()
+
+    def desired(self) -> Items:
+        return {
+            _entry(mac, peer.underlay): Item(_PERMANENT, "node " + peer.node)
+            for peer in self._peers
+            for mac in (_FLOOD, peer.mac)
+        }
+
+    def actual(self) -> Items:
+        states: dict[str, list[str]] = {}
+        for entry in self._kernel.fdb():
+            state = " ".join(filter(None, [_PERMANENT if entry.permanent else "not permanent", entry.more]))
+            states.setdefault(_entry(entry.mac, entry.destination), []).append(state)
+        return {key: Item(", ".join(sorted(several))) for key, several in sorted(states.items())}
+
+    def fix(self, changes: Sequence[Change]) -> NodeError | None:
+        found = self._kernel.fdb()
+        lines = []
+        for change in changes:
+            words = change.object.split(" ")
+            mac, dst = words[1], words[3]
+            if change.action != "create":
+                lines += [
+                    _line("delete", mac, dst, entry.more)
+                    for entry in found
+                    if (entry.mac, entry.destination) == (mac, dst)
+                ]
+            if change.action != "remove":
+                lines.append(_line("append" if mac == _FLOOD else "replace", mac, dst, "permanent"))
+        return batch(["bridge"], lines)
+
+
+_PERMANENT = "permanent"
+
+
+def _line(verb: str, mac: str, destination: str, more: str) -> str:
+    return " ".join(filter(None, ["fdb", verb, mac, "dev", DEVICE, "dst", destination, "self", more]))
+
+
+def _entry(mac: str, dst: str) -> str:
+    return "fdb %s to %s on %s" % (mac, dst, DEVICE)
