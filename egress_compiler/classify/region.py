@@ -36,10 +36,6 @@ class Region:
     def everything(cls, family: Family) -> Region:
         return cls(family, everything(family))
 
-    @classmethod
-    def single(cls, family: Family, value: int) -> Region:
-        return cls(family, (Interval(value, value),))
-
     def __bool__(self) -> bool:
         return bool(self.intervals)
 
