@@ -12,8 +12,17 @@ Path = tuple[str | int, ...]
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
 
+class Place(Protocol):
+    """Where in a text something is; both count from 0.  The YAML parser's own marks are kept as they are: millions."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
 class Mark(NamedTuple):
-    """A place in a text; both count from 0."""
+    """A place that is made here."""
 
     line: int
     column: int
@@ -25,9 +34,9 @@ class Spot(NamedTuple):
     The end of a mapping or list is where its last line of text ends or later.
     """
 
-    start: Mark
-    end: Mark
-    key: tuple[Mark, Mark] | None = None
+    start: Place
+    end: Place
+    key: tuple[Place, Place] | None = None
     inside: Mapping[str, Spot] | Sequence[Spot] | None = None
 
     def step(self, part: str | int) -> Spot | None:
@@ -90,7 +99,7 @@ class Document:
         spot, _ = self._walk(path)
         return self._position(*spot.key) if spot.key is not None else self._position(spot.start, spot.end)
 
-    def _position(self, start: Mark, end: Mark) -> Position:
+    def _position(self, start: Place, end: Place) -> Position:
         length = end.column - start.column if end.line == start.line else 1
         return Position(self.source, start.line + 1, start.column + 1, max(1, length))
 

@@ -61,7 +61,9 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
     ranges = {family: union(inside[family]) for family in FAMILIES}
     # What is seen outside all ranges counts by itself, as nodes' addresses do; what comes later would not.
     if info.pod_cidr_mode:
-        _add(inside, (address for pod in cluster.pods for address in pod.addresses), ranges)
+        for family in FAMILIES:
+            table = cluster.pod_table[family]
+            inside[family] += [single(table.values[place]) for place in table.outside(ranges[family])]
     if info.cluster_ip:
         _add(inside, cluster.service_addresses, ranges)
     if found.errors == errors:
@@ -154,7 +156,9 @@ def _check_known_inside(
     info: ClusterInfo, cluster: Cluster, ranges: Mapping[Family, Intervals], found: Collector
 ) -> None:
     """What is seen with an address in no range shows that something was not detected, or was not to be."""
-    pods = [pod.key for pod in cluster.pods if not all(contains(ranges[a.family], a.value) for a in pod.addresses)]
+    tables = [(cluster.pod_table[family], ranges[family]) for family in FAMILIES]
+    outside = sorted({table.pods[place] for table, known in tables for place in table.outside(known)})
+    pods = [cluster.pods[position].key for position in outside]
     place = _place(info, "autoDetect", "podCidrMode")
     _report_outside(_POD, bool(info.pod_cidr_mode), pods, place, found)
     if not info.pod_cidr_mode:

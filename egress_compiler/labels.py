@@ -44,19 +44,14 @@ class LabelIndex:
     """Positions of objects by label, for selectors over many objects.
 
     An inverted index: a selector with an In or Exists requirement looks only at the objects that carry
-    the rarest of those labels.
+    the rarest of those labels.  Each key is indexed when a selector first asks for it; most are never asked for.
     """
 
     def __init__(self, labels: Sequence[Labels], among: Sequence[int] | None = None) -> None:
         """Of the objects at the positions ``among``, which ascend; of all without it."""
         self._labels = labels
         self._among: Sequence[int] = range(len(labels)) if among is None else among
-        self._by_pair: dict[tuple[str, str], list[int]] = {}
-        self._by_key: dict[str, list[int]] = {}
-        for position in self._among:
-            for pair in labels[position].items():
-                self._by_pair.setdefault(pair, []).append(position)
-                self._by_key.setdefault(pair[0], []).append(position)
+        self._by_key: dict[str, dict[str, list[int]]] = {}
 
     def select(self, selector: LabelSelector) -> list[int]:
         """The positions of the objects that ``selector`` matches, ascending."""
@@ -74,8 +69,20 @@ class LabelIndex:
     def _having(self, requirement: Requirement) -> list[int] | None:
         """Exactly the objects that satisfy ``requirement``; None where they are most of them."""
         if requirement.operator == "In":
-            lists = [self._by_pair.get((requirement.key, value), []) for value in requirement.values]
+            by_value = self._of(requirement.key)
+            lists = [by_value.get(value, []) for value in requirement.values]
             return lists[0] if len(lists) == 1 else [position for some in lists for position in some]
         if requirement.operator == "Exists":
-            return self._by_key.get(requirement.key, [])
+            return [position for some in self._of(requirement.key).values() for position in some]
         return None
+
+    def _of(self, key: str) -> dict[str, list[int]]:
+        """By value of the label ``key`` the objects that have it."""
+        known = self._by_key.get(key)
+        if known is None:
+            known = self._by_key[key] = {}
+            for position in self._among:
+                value = self._labels[position].get(key)
+                if value is not None:
+                    known.setdefault(value, []).append(position)
+        return known

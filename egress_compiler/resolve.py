@@ -20,7 +20,6 @@ from egress_compiler.net import (
     FAMILIES,
     Family,
     Intervals,
-    contains,
     intersect,
     subtract,
 )
@@ -189,7 +188,7 @@ class _Selection:
         self._pods = _PodIndex(cluster.pods)
         self._namespaces = LabelIndex([namespace.labels for namespace in cluster.namespaces])
         others = frozenset(cluster.others)
-        self._unserved = frozenset(p for p, pod in enumerate(cluster.pods) if pod.node in others)
+        self._unserved = frozenset(p for p, pod in enumerate(cluster.pods if others else ()) if pod.node in others)
 
     def sources(self, policy: Policy) -> tuple[tuple[int, ...], tuple[int, ...], Mapping[Family, Intervals]]:
         """The pods a policy selects on hosts, those that it selects elsewhere, and the subnets that it takes whole."""
@@ -217,5 +216,6 @@ class _Selection:
         return frozenset(names[position].name for position in self._namespaces.select(policy.namespace_selector))
 
     def _within(self, subnets: Mapping[Family, Intervals], positions: Iterable[int]) -> list[int]:
-        pods = self._cluster.pods
-        return [p for p in positions if any(contains(subnets[a.family], a.value) for a in pods[p].addresses)]
+        tables = self._cluster.pod_table
+        inside = {tables[f].pods[place] for f in subnets for place in tables[f].within(subnets[f])}
+        return [position for position in positions if position in inside]

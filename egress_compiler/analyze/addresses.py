@@ -12,6 +12,7 @@ from egress_compiler.model.policy import Gateway, Item
 from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import (
     FAMILIES,
+    Address,
     Family,
     Interval,
     Intervals,
@@ -59,8 +60,9 @@ def check_addresses(resolved: Resolved, settings: Settings, uplinks: Mapping[str
 
 
 def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]) -> Mapping[Family, list[_Owned]]:
-    """Every address in use and whose it is, sorted."""
+    """Every address in use and whose it is, sorted; of pods those in the pools."""
     cluster = resolved.cluster
+    pools = {f: union(i for gateway in resolved.gateways.values() for i in gateway.gateway.pool[f]) for f in FAMILIES}
     owners = {
         parse_address(hop): f"the next hop of {interface}"
         for node in cluster.nodes
@@ -73,7 +75,11 @@ def _owned(resolved: Resolved, settings: Settings, uplinks: Mapping[str, Uplink]
         a: f"a further address of node {node.name}" for node in cluster.all_nodes for a in node.external_addresses
     }
     owners |= {address: f"the address of Service {service}" for address, service in cluster.service_addresses.items()}
-    owners |= {address: f"the address of pod {pod.key}" for pod in cluster.pods for address in pod.addresses}
+    owners |= {
+        Address(family, table.values[place]): f"the address of pod {cluster.pods[table.pods[place]].key}"
+        for family, table in cluster.pod_table.items()
+        for place in table.within(pools[family])
+    }
     owners |= {address: f"the address of node {node.name}" for node in cluster.all_nodes for address in node.addresses}
     owned: dict[Family, list[_Owned]] = {4: [], 6: []}
     for address, owner in owners.items():

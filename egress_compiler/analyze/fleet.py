@@ -9,7 +9,7 @@ from egress_compiler.diagnostics import Collector, Related, counted, listing
 from egress_compiler.fleet.report import entry_of, place_of
 from egress_compiler.model.cluster import OtherNode
 from egress_compiler.model.lock import Lock
-from egress_compiler.net import FAMILIES, Address, format_address
+from egress_compiler.net import Address, Interval, format_address
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 
@@ -87,22 +87,20 @@ def _check_pods(policy: ResolvedPolicy, resolved: Resolved, found: Collector) ->
 
 def _check_pod_addresses(resolved: Resolved, found: Collector) -> None:
     """A governed pod with the address of a node would have all that the node sends governed."""
-    nodes = {
-        Address(family, value): node
+    twice = [
+        (table.pods[place], Address(family, value), node)
+        for family, table in resolved.cluster.pod_table.items()
         for node in resolved.cluster.nodes
-        for family in FAMILIES
         if (value := node.address(family)) is not None
-    }
-    pods = resolved.cluster.pods
-    selected = {position for policy in resolved.policies for position in policy.pods}
-    for position in sorted(selected):
-        for address in pods[position].addresses:
-            if address in nodes:
-                node = nodes[address]
-                text = format_address(*address)
-                found.error(
-                    "address-twice",
-                    f"{text} is the address of node {node.name} and of pod {pods[position].key}",
-                    place_of(node, entry_of(node, address)),
-                    hint="take the snapshot again, all kinds at the same moment",
-                )
+        for place in table.within((Interval(value, value),))
+    ]
+    selected = {position for policy in resolved.policies for position in policy.pods} if twice else frozenset()
+    for position, address, node in twice:
+        if position in selected:
+            text, key = format_address(*address), resolved.cluster.pods[position].key
+            found.error(
+                "address-twice",
+                f"{text} is the address of node {node.name} and of pod {key}",
+                place_of(node, entry_of(node, address)),
+                hint="take the snapshot again, all kinds at the same moment",
+            )

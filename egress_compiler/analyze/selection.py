@@ -149,8 +149,9 @@ def _check_nodes(resolved: Resolved, found: Collector) -> None:
     """Selected pods on nodes that the cluster files do not have would leave as if there were no policy."""
     cluster = resolved.cluster
     known = {node.name for node in cluster.all_nodes}
-    selected = {position for policy in resolved.policies for position in policy.pods}
-    lost = sorted(p for p in selected if cluster.pods[p].node and cluster.pods[p].node not in known)
+    strange = {position for position, pod in enumerate(cluster.pods) if pod.node and pod.node not in known}
+    policies = resolved.policies if strange else ()
+    lost = sorted({position for policy in policies for position in policy.pods if position in strange})
     if lost:
         nodes = sorted({cluster.pods[position].node for position in lost})
         pods = [cluster.pods[position].key for position in lost]

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from egress_compiler.diagnostics import Collector, Related, quoted
-from egress_compiler.document import Document, Mark, Path, Plain, Spot
+from egress_compiler.document import Document, Path, Place, Plain, Spot
 from egress_compiler.load.json_text import parse_json
 from egress_compiler.source import Position, SourceFile
 
@@ -58,7 +58,7 @@ def parse_yaml(source: SourceFile, found: Collector) -> tuple[Document, ...]:
     documents: list[Document] = []
     builder = _Builder(source, found)
     try:
-        events = iter(yaml.parse(source.text, Loader=_Loader))
+        events = iter(_Loader(source.text).get_event, None)
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 document = builder.document(events)
@@ -190,11 +190,11 @@ class _Builder:
         self._found.missing("documents")
         raise _Refused
 
-    def _value(self, event: Any, events: Iterator[Any], key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
+    def _value(self, event: Any, events: Iterator[Any], key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         self._count += 1
         if self._count > MAX_VALUES:
             self._stop("too-large", f"the file has more than {MAX_VALUES:,} values", event, "split it")
-        start, end = _mark(event.start_mark), _mark(event.end_mark)
+        start, end = event.start_mark, event.end_mark
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, start, end, key)
         before = self._count
@@ -216,7 +216,7 @@ class _Builder:
         written = event.tag.replace("tag:yaml.org,2002:", "!!")
         self._refuse("yaml-tag", f"the tag {quoted(written)} has no meaning here", event, "leave it out")
 
-    def _alias(self, event: Any, start: Mark, end: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
+    def _alias(self, event: Any, start: Place, end: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         if event.anchor not in self._anchors:
             self._refuse("yaml-alias", f"the alias {quoted('*' + event.anchor)} has no anchor before it", event)
             return None, Spot(start, end, key)
@@ -228,27 +228,29 @@ class _Builder:
         self._count += weight
         return data, Spot(start, end, key, anchored.inside)
 
-    def _sequence(self, events: Iterator[Any], start: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
+    def _sequence(self, events: Iterator[Any], start: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         items: list[Plain] = []
         spots: list[Spot] = []
         path = self._path
         path.append(0)
+        event: Any
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             path[-1] = len(items)
             data, spot = self._value(event, events, None)
             items.append(data)
             spots.append(spot)
         path.pop()
-        return items, Spot(start, _mark(event.end_mark), key, spots)
+        return items, Spot(start, event.end_mark, key, spots)
 
-    def _mapping(self, events: Iterator[Any], start: Mark, key: tuple[Mark, Mark] | None) -> tuple[Plain, Spot]:
+    def _mapping(self, events: Iterator[Any], start: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         entries: dict[str, Plain] = {}
         spots: dict[str, Spot] = {}
         path = self._path
         path.append("")
+        event: Any
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             name = self._key(event)
-            marks = (_mark(event.start_mark), _mark(event.end_mark))
+            marks = (event.start_mark, event.end_mark)
             path[-1] = name
             merged = name == "<<" and not event.style
             if name in entries and not merged and () not in self._faults:
@@ -264,9 +266,9 @@ class _Builder:
             entries[name] = data
             spots[name] = spot
         path.pop()
-        return entries, Spot(start, _mark(event.end_mark), key, spots)
+        return entries, Spot(start, event.end_mark, key, spots)
 
-    def _refuse_duplicate(self, name: str, marks: tuple[Mark, Mark], before: tuple[Mark, Mark] | None) -> None:
+    def _refuse_duplicate(self, name: str, marks: tuple[Place, Place], before: tuple[Place, Place] | None) -> None:
         second_object = len(self._path) == 1 and name in _BEGINS_AN_OBJECT
         # Of two objects that were not separated every key stands twice; saying it once is enough.
         self._faults.add(() if second_object else tuple(self._path))
@@ -299,8 +301,10 @@ class _Builder:
             self._refuse_tag(event)
         return name
 
-    def _at(self, marks: tuple[Mark, Mark] | None) -> Position:
-        start, end = marks or (Mark(0, 0), Mark(0, 0))
+    def _at(self, marks: tuple[Place, Place] | None) -> Position:
+        if marks is None:
+            return Position(self._source, 1, 1)
+        start, end = marks
         length = end.column - start.column if end.line == start.line else 1
         return Position(self._source, start.line + 1, start.column + 1, max(1, length))
 
@@ -327,7 +331,3 @@ class _Builder:
 
 def _read_as(word: str) -> str:
     return {True: "true", False: "false"}.get(bool(_WORDS[word]), "") if _WORDS[word] is not None else "null"
-
-
-def _mark(mark: Any) -> Mark:
-    return Mark(mark.line, mark.column)

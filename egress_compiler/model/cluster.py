@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from egress_compiler.diagnostics import Related
@@ -83,6 +85,39 @@ class Pod:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class AddressTable:
+    """The addresses of one family that pods have, ascending, and of each the position of its pod.
+
+    Questions about ranges look at the ranges, and at none of a hundred thousand addresses in between.
+    """
+
+    values: Sequence[int]
+    pods: Sequence[int]
+
+    def within(self, intervals: Intervals) -> list[int]:
+        """The places in the table of the addresses in ``intervals``, ascending."""
+        places: list[int] = []
+        for first, last in intervals:
+            places += range(bisect_left(self.values, first), bisect_left(self.values, last + 1))
+        return places
+
+    def outside(self, intervals: Intervals) -> list[int]:
+        """The places in the table of all other addresses, ascending."""
+        places: list[int] = []
+        start = 0
+        for first, last in intervals:
+            places += range(start, bisect_left(self.values, first))
+            start = bisect_left(self.values, last + 1)
+        return [*places, *range(start, len(self.values))]
+
+
+def _table(family: Family, pods: Sequence[Pod]) -> AddressTable:
+    known = [(a.value, position) for position, pod in enumerate(pods) for a in pod.addresses if a.family == family]
+    known.sort()
+    return AddressTable([value for value, _ in known], [position for _, position in known])
+
+
 class Claim(NamedTuple):
     """A pod, and where it says that an address is its own."""
 
@@ -120,7 +155,7 @@ class Namespace:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which leave no place for the table
 class Cluster:
     """Every tuple is sorted by name.  The CIDRs are what was found of each source, empty where nothing was.
 
@@ -150,6 +185,11 @@ class Cluster:
     bad_addresses: tuple[BadAddress, ...] = ()
     other_nodes: tuple[OtherNode, ...] = ()
     underlay: Family = 4
+
+    @cached_property
+    def pod_table(self) -> Mapping[Family, AddressTable]:
+        """The addresses of all pods by family."""
+        return {family: _table(family, self.pods) for family in FAMILIES}
 
     @property
     def all_nodes(self) -> tuple[Node, ...]:
