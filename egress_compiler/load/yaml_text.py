@@ -233,21 +233,20 @@ class _Builder:
         spots: list[Spot] = []
         path = self._path
         path.append(0)
-        event: Any
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             path[-1] = len(items)
             data, spot = self._value(event, events, None)
             items.append(data)
             spots.append(spot)
         path.pop()
-        return items, Spot(start, event.end_mark, key, spots)
+        end: Any = event.end_mark
+        return items, Spot(start, end, key, spots)
 
     def _mapping(self, events: Iterator[Any], start: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         entries: dict[str, Plain] = {}
         spots: dict[str, Spot] = {}
         path = self._path
         path.append("")
-        event: Any
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             name = self._key(event)
             marks = (event.start_mark, event.end_mark)
@@ -266,7 +265,8 @@ class _Builder:
             entries[name] = data
             spots[name] = spot
         path.pop()
-        return entries, Spot(start, event.end_mark, key, spots)
+        end: Any = event.end_mark
+        return entries, Spot(start, end, key, spots)
 
     def _refuse_duplicate(self, name: str, marks: tuple[Place, Place], before: tuple[Place, Place] | None) -> None:
         second_object = len(self._path) == 1 and name in _BEGINS_AN_OBJECT
