@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.commit import FileChange, replace_file, write_together
 from egress_compiler.document import Document
 from egress_compiler.exclusive import sole_writer
+from egress_compiler.known_files import KnownFiles
 from egress_compiler.model.settings import Settings
 from egress_compiler.nodes import NODES, Nodes, descriptions
 from egress_compiler.render.documents import documents_text
@@ -19,6 +20,7 @@ from egress_compiler.resolve import Resolved
 from egress_compiler.status import endpoint_slices, status_objects, tunnels
 
 BUNDLE_VERSION = 1
+MANIFEST = "manifest.json"
 
 
 class Compiled(Protocol):
@@ -48,7 +50,7 @@ def bundle_files(
         digests = {name: _digest(text) for name, text in texts.items()}
         entries[plan.node] = {"role": plan.role, "digest": _digest(json.dumps(digests)), "files": digests}
     manifest = {"version": BUNDLE_VERSION, "digest": input_digest(documents, resolved, settings), "nodes": entries}
-    files["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
+    files[MANIFEST] = json.dumps(manifest, indent=2) + "\n"
     return dict(sorted(files.items()))
 
 
@@ -81,44 +83,75 @@ def _sorted(value: Any) -> Any:
     return sorted(json.dumps(_sorted(item), sort_keys=True) for item in value) if isinstance(value, list) else value
 
 
-def changes(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
-    """What writing would change, the lock file included; sorted by path.  Only files of ours under ``out`` count."""
-    return _changes({compiled.lock_path: compiled.lock_text}, compiled.files, out)
+def changes(compiled: Compiled, out: Path, *, thorough: bool = False) -> tuple[FileChange, ...]:
+    """What writing would change, the lock file included; sorted by path.  Only files of ours under ``out`` count.
+
+    Files that are known to be as they should are not read; ``thorough`` reads every one.
+    """
+    return _changes(
+        {compiled.lock_path: compiled.lock_text}, compiled.files, out, None if thorough else KnownFiles(out)
+    )
 
 
-def _changes(others: Mapping[Path, str], files: Mapping[str, str], out: Path) -> tuple[FileChange, ...]:
-    wanted = {out / name: text for name, text in files.items()} | dict(others)
-    stale = _listed(out)
-    found = [FileChange(path, _read(path), text) for path, text in wanted.items() if _read(path) != text]
-    found += [FileChange(path, _read(path), None) for path in stale - wanted.keys()]
+def _changes(
+    others: Mapping[Path, str], files: Mapping[str, str], out: Path, known: KnownFiles | None
+) -> tuple[FileChange, ...]:
+    digests = _digests(files)
+    wanted = {out / name: (text, name) for name, text in files.items()} | {p: (t, "") for p, t in others.items()}
+    found: list[FileChange] = []
+    for path, (text, name) in wanted.items():
+        digest = digests.get(name)
+        if known is not None and digest is not None and known.has(name, digest):
+            continue
+        before = _read(path)
+        if before != text:
+            found.append(FileChange(path, before, text))
+        elif known is not None and digest is not None:
+            known.note(name, digest)
+    found += [FileChange(path, _read(path), None) for path in _stale(out, wanted)]
     return tuple(sorted(found, key=lambda change: change.path))
 
 
-def _listed(out: Path) -> set[Path]:
-    """The files of nodes that the manifest in ``out`` lists and that are there: nothing else there is ours."""
+def _digests(files: Mapping[str, str]) -> dict[str, str]:
+    """Of the nodes' files, by their names in the bundle; the manifest has them."""
+    nodes = json.loads(files[MANIFEST])["nodes"]
+    return {f"{NODES}/{node}/{name}": digest for node, e in nodes.items() for name, digest in e["files"].items()}
+
+
+def _stale(out: Path, wanted: Container[Path]) -> set[Path]:
+    """Of the nodes' files that the manifest in ``out`` lists those that nobody wants: nothing else there is ours."""
     try:
-        nodes = json.loads((out / "manifest.json").read_bytes())["nodes"]
+        nodes = json.loads((out / MANIFEST).read_bytes())["nodes"]
         listed = {out / NODES / node / name for node, entry in nodes.items() for name in entry["files"]}
+        stale = {path for path in listed if path not in wanted}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
     inside = (out / NODES).resolve()
-    return {path for path in listed if path.is_file() and path.resolve().is_relative_to(inside)}
+    return {path for path in stale if path.is_file() and path.resolve().is_relative_to(inside)}
 
 
 def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
     """Writes what differs, bundle and lock file together or neither; tells what it wrote.  Raises OSError, Busy."""
     with sole_writer(out, compiled.lock_path):
-        pending = changes(compiled, out)
-        beside = next((change for change in pending if change.path == compiled.lock_path), None)
-        write_together(_manifest_last((change for change in pending if change is not beside), out), out, beside)
-    return pending
+        return _write(compiled, out, {compiled.lock_path: compiled.lock_text})
 
 
 def write_files(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
     """The same without the lock file, for a bundle beside the one that is committed."""
     with sole_writer(out):
-        pending = _changes({}, compiled.files, out)
-        write_together(_manifest_last(pending, out), out)
+        return _write(compiled, out, {})
+
+
+def _write(compiled: Compiled, out: Path, others: Mapping[Path, str]) -> tuple[FileChange, ...]:
+    known = KnownFiles(out)
+    pending = _changes(others, compiled.files, out, known)
+    beside = next((change for change in pending if change.path in others), None)
+    write_together(_manifest_last((change for change in pending if change is not beside), out), out, beside)
+    digests = _digests(compiled.files)
+    for name in (str(change.path.relative_to(out)) for change in pending if change is not beside):
+        if name in digests:
+            known.note(name, digests[name])
+    known.save()
     return pending
 
 
@@ -132,7 +165,7 @@ def write_lock(compiled: Compiled) -> bool:
 
 
 def _manifest_last(pending: Iterable[FileChange], out: Path) -> list[FileChange]:
-    return sorted(pending, key=lambda change: (change.path == out / "manifest.json", change.path))
+    return sorted(pending, key=lambda change: (change.path == out / MANIFEST, change.path))
 
 
 def _read(path: Path) -> str | None:

@@ -129,7 +129,7 @@ def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     with nullcontext(cut_off(out)) if check else writing(out, inputs.lock_path) as left:
         compilation = compile_bundle(inputs)
         with told():
-            changed = bundle.changes(compilation, out) if check else bundle.write(compilation, out)
+            changed = bundle.changes(compilation, out, thorough=True) if check else bundle.write(compilation, out)
     diagnostics = in_order([*left, *compilation.diagnostics])
     deliver(
         output,

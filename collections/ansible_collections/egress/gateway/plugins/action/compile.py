@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         try:
             if self._task.check_mode:
                 compilation = compile_bundle(inputs)
-                changes = writer.changes(compilation, out)
+                changes = writer.changes(compilation, out, thorough=True)
             else:
                 with sole_writer(out, inputs.lock_path):
                     healed = heal(out)
