@@ -14,7 +14,14 @@ from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
 from egress_compiler.cli.writing import cut_off, told, writing
 from egress_compiler.commit import FileChange
 from egress_compiler.diagnostics import Collector, counted, in_order, printable, refuse_open_warnings
-from egress_compiler.pipeline import Analysis, Compilation, Inputs, check_files, compile_bundle
+from egress_compiler.pipeline import (
+    Analysis,
+    Compilation,
+    Inputs,
+    check_files,
+    compile_bundle,
+    without_cycle_collection,
+)
 
 PATH = click.Path(path_type=Path)
 WARNINGS_AS_ERRORS = click.option(
@@ -122,6 +129,7 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
 @click.option("--out", "-o", type=PATH, required=True, help="Bundle directory.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 2 where the bundle or the lock file is stale.")
 @FORMAT
+@without_cycle_collection()
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
     _require_apart(out, (*options["policies"], *options["cluster"]))

@@ -26,6 +26,7 @@ NAMED_EIPS = 1000
 @click.option("--eip", metavar="ADDRESS", help="Who leaves with this address, in place of a pod.")
 @click.option("--all", "everything", is_flag=True, help="Show the policies of other namespaces, too.")
 @FORMAT
+@without_cycle_collection()
 def explain_command(
     pod: str | None, to: str | None, eip: str | None, everything: bool, output: str, **options: Any
 ) -> int:
@@ -44,8 +45,7 @@ def explain_command(
     if eip is not None:
         _explain_eip(analysis, eip, output, found)
         return outcome(analysis)
-    with without_cycle_collection():
-        explanation = explain_pod(analysis, pod or "", destination, found)
+    explanation = explain_pod(analysis, pod or "", destination, found)
     found.raise_if_failed()
     if explanation is not None:
         deliver(
@@ -60,8 +60,7 @@ def explain_command(
 def _explain_eip(analysis: Analysis, text: str, output: str, found: Collector) -> None:
     explanation = None
     try:
-        with without_cycle_collection():
-            explanation = explain_address(analysis, parse_address(text))
+        explanation = explain_address(analysis, parse_address(text))
         if explanation is None:
             found.error(
                 "unknown-eip", f"{text} is in the pool of no EgressGateway", None, hint=_nearest(analysis, text)

@@ -17,7 +17,7 @@ from egress_compiler.cli.writing import told, writing
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.model.lock import EipLock, Lock
 from egress_compiler.net import AddressError, contains, format_address, parse_address
-from egress_compiler.pipeline import Compilation, compile_bundle
+from egress_compiler.pipeline import Compilation, compile_bundle, without_cycle_collection
 from egress_compiler.plan import Plan, between
 from egress_compiler.plan import as_json as plan_json
 
@@ -29,6 +29,7 @@ from egress_compiler.plan import as_json as plan_json
 @click.option("--unpin", is_flag=True, help="Give up its pin: it stays where it is until something moves it.")
 @click.option("--dry-run", is_flag=True, help="Show the effect and write nothing.")
 @FORMAT
+@without_cycle_collection()
 def move_command(eip: str, node: str | None, unpin: bool, dry_run: bool, output: str, **options: Any) -> None:
     """Show what moving an EIP to another gateway node does, and pin it there in the lock file.
 

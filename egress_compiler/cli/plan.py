@@ -40,6 +40,7 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
     [*FORMATS, "markdown"],
     f"Markdown is for a pull request, and at most {MARKDOWN_LIMIT:,} characters long. {MACHINES}",
 )
+@without_cycle_collection()
 def plan_command(
     against: Path, new: bool, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
 ) -> int:
@@ -59,7 +60,6 @@ def plan_command(
     return EXIT_CHANGES if exit_code and not plan.empty else outcome(compilation)
 
 
-@without_cycle_collection()
 def plan_against(compilation: Compilation, out: Path, diffs: bool = False, *, new: bool = False) -> Plan:
     """The plan for writing ``compilation`` to ``out``.  Raises InvalidInput where ``out`` cannot be compared with.
 

@@ -10,7 +10,7 @@ import click
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
 from egress_compiler.cli.output import FORMAT, deliver, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
-from egress_compiler.pipeline import Analysis, analyse
+from egress_compiler.pipeline import Analysis, analyse, without_cycle_collection
 from egress_compiler.status import (
     COLUMNS,
     GATEWAY_COLUMNS,
@@ -31,6 +31,7 @@ from egress_compiler.validate.objects import specs
 @click.option("--gateways", is_flag=True, help="The gateways in place of the policies.")
 @click.option("-o", "shape", type=click.Choice(["wide", "yaml", "json"]), help="More columns, or whole objects.")
 @FORMAT
+@without_cycle_collection()
 def status_command(
     all_namespaces: bool, namespace: str | None, gateways: bool, shape: str | None, output: str, **options: Any
 ) -> int:
