@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, listed, shortened
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome
 
@@ -35,15 +36,15 @@ def diffs(
     changes: Sequence[Change], before: Mapping[str, str], after: Mapping[str, str], paths: Paths
 ) -> list[dict[str, str]]:
     """One entry for all objects of the kernel, and one for each file; the plan is left out, for it says the same."""
-    objects = [change for change in changes if not change.object.startswith("file ")]
+    objects = [change for change in changes if change.key.kind != "file"]
     found = []
     if objects:
         found.append(
             {
                 "before_header": "kernel",
                 "after_header": "plan",
-                "before": "".join(_line(c.object, c.before, c.origin) for c in objects),
-                "after": "".join(_line(c.object, c.after, c.origin) for c in objects),
+                "before": "".join(_line(c.key, c.before, c.origin) for c in objects),
+                "after": "".join(_line(c.key, c.after, c.origin) for c in objects),
             }
         )
     for name in sorted(set(before) | set(after)):
@@ -57,13 +58,13 @@ def diffs(
 def drift(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """The same differences in the words of verify."""
     short = [shortened(change) for change in changes]
-    return [{"object": c.object, "expected": c.after, "actual": c.before, "origin": c.origin} for c in short]
+    return [{"object": str(c.key), "expected": c.after, "actual": c.before, "origin": c.origin} for c in short]
 
 
-def _line(name: str, value: str | None, origin: str) -> str:
+def _line(key: Key, value: str | None, origin: str) -> str:
     if value is None:
         return ""
-    return "%s: %s%s\n" % (name, value, "  # " + origin if origin else "")
+    return "%s: %s%s\n" % (key, value, "  # " + origin if origin else "")
 
 
 def _story(outcome: Outcome) -> str:
@@ -75,7 +76,7 @@ def _story(outcome: Outcome) -> str:
     if not outcome.refused or not (outcome.changes or outcome.unrepaired):
         return text + ". Nothing was changed."
     text += ". Nothing was changed but what the node had before and was broken: %s" % (
-        listed([change.object for change in outcome.changes]) or "nothing"
+        listed([change.key for change in outcome.changes]) or "nothing"
     )
     if outcome.unrepaired:
         text += ". Still broken: %s" % "; ".join(map(str, outcome.unrepaired))

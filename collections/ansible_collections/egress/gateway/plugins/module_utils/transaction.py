@@ -271,8 +271,8 @@ def _carry_out(
     done: list[Change] = []
     outcome.error = attempt(paths, service, wanted, known, done)
     if outcome.error is None:
-        predicted = {change.object for change in outcome.changes}
-        outcome.changes += tuple(change for change in done if change.object not in predicted)
+        predicted = {change.key for change in outcome.changes}
+        outcome.changes += tuple(change for change in done if change.key not in predicted)
         return
     if isinstance(before, NodeError):
         outcome.rollback_error = before

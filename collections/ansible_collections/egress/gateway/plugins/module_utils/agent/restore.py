@@ -80,7 +80,7 @@ class Restore(Task):
         """With the lock held: by the bundle that the node has now."""
         bundle = installed(self._paths)
         done, problems = repair(self._chosen(bundle, kinds)) if bundle else ([], [])
-        return [change.object for change in done], problems
+        return [str(change.key) for change in done], problems
 
     def _repairable(self, bundle: NodeBundle, only_closing: bool = False) -> list[Resource]:
         return repairable(self._paths, self._service, bundle, bundle, only_closing)
@@ -153,7 +153,7 @@ class KeepOpen(Restore):
 
     def _is_wrong(self, bundle: NodeBundle, kinds: frozenset[str]) -> bool:
         found = [change for resource in self._chosen(bundle, kinds) for change in lacking(resource)]
-        if found and bundle.plan.floating and all(change.object.startswith("route ") for change in found):
+        if found and bundle.plan.floating and all(change.key.kind == "route" for change in found):
             time.sleep(_FAILOVER)
             return super()._is_wrong(bundle, kinds)
         return bool(found)
@@ -178,7 +178,7 @@ class KeepMoving(Task):
             floating = self._floating(0.0)
             done: Sequence[Change] = settle(floating, ("create", "modify", "remove")) if floating else ()
             lock.remove_traces(self._paths, everything=False)
-        return Report([change.object for change in done])
+        return Report([str(change.key) for change in done])
 
     def _floating(self, patience: float) -> Floating | None:
         bundle = installed(self._paths)

@@ -16,11 +16,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import proce
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import SEARCH_PATH, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write, write_bytes
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 from ansible_collections.egress.gateway.plugins.module_utils.resources.units import AGENT_UNIT
 from ansible_collections.egress.gateway.plugins.module_utils.zipapp import zipapp
 
-_AGENT = "agent"
+_AGENT = Key.of("agent")
 _ORIGIN = "brings back what others take away"
 _START_SECONDS = 15
 _STOP_SECONDS = 5
@@ -55,7 +56,7 @@ class Agent(Resource):
                 self._stop()
                 self._remove()
             else:
-                if any(change.object == self._key() for change in changes):
+                if any(change.key == self._key() for change in changes):
                     self._paths.agent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     write_bytes(self._paths.agent, _zipapp(), 0o644)
                 self._start()
@@ -112,8 +113,8 @@ class Agent(Resource):
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
 
-    def _key(self) -> str:
-        return "program %s" % self._paths.agent
+    def _key(self) -> Key:
+        return Key.of("program", str(self._paths.agent))
 
 
 @cache

@@ -31,6 +31,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     VETH_PAIR,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan, Rule, Tunnel
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 
 _LOCAL_TABLE = 255
 _NARROW = (
@@ -58,7 +59,7 @@ class Conflict:
 
     object: str
     text: str
-    forbids: str = ""
+    forbids: Key | None = None
     """An object of ours that the kernel refuses to make beside it."""
 
 
@@ -93,7 +94,7 @@ def _same_port(name: str, link: Mapping[str, Any], tunnel: Tunnel) -> Iterator[C
     same_family = any(key.endswith("6") for key in data) == (":" in tunnel.underlay)
     if kind == "vxlan" and data.get("id") == tunnel.vni and same_family:
         text = "the tunnel's VNI %d and UDP port %d: set tunnel.vni or tunnel.port to another"
-        yield Conflict("link " + name, start + text % (tunnel.vni, tunnel.port), forbids="link " + DEVICE)
+        yield Conflict("link " + name, start + text % (tunnel.vni, tunnel.port), forbids=Key.of("link", DEVICE))
     elif "UP" in link.get("flags", ()):
         text = (
             "UDP port %d, which is to be the tunnel's: our rules would let in nobody but our own nodes; "

@@ -23,6 +23,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     Paths,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import file_key
+from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import KEEPALIVED_KEY
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change
 
 KEEPALIVED_PROGRAM = "keepalived"
@@ -59,8 +61,8 @@ def check(
     _check_sysctls(bundle.plan, paths)
     warnings = _check_conflicts(bundle.plan, before, kernel, changes)
     # nftables.nft has been loaded already, into a namespace of its own, to be compared: that says more than nft -c.
-    objects = [change.object for change in changes]
-    if KEEPALIVED in bundle.files and any(o == "keepalived" or o.endswith(KEEPALIVED) for o in objects):
+    reads_again = (KEEPALIVED_KEY, file_key(paths.file(KEEPALIVED)))
+    if KEEPALIVED in bundle.files and any(change.key in reads_again for change in changes):
         _check_keepalived(bundle, paths)
     eip_owners.require_free(bundle.plan, before)
     warnings += _mtu_warnings(bundle.plan, kernel) + _astray(bundle.plan)
@@ -78,7 +80,7 @@ def _astray(plan: Plan) -> list[str]:
 
 def _check_conflicts(plan: Plan, before: Plan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:
     """What was in the way of the plan ``before`` already is warned of: to refuse would leave worse things broken."""
-    to_make = {change.object for change in changes if change.action != "remove"}
+    to_make = {change.key for change in changes if change.action != "remove"}
     found = conflicts.conflicts(plan, kernel, installed=before is not None)
     known = {c.object for c in conflicts.conflicts(before, kernel, installed=True)} if before and found else set()
     new = [c.text for c in found if c.object not in known or c.forbids in to_make]

@@ -45,17 +45,23 @@ class Found:
 class HostChain:
     """A chain of somebody else's firewall that packets of ``families`` pass at ``hook``.
 
+    ``path`` starts with the tool: iptables's and the chain, or nft, family, table and chain.
+
     ``refuses`` says whether what no rule of it accepts is refused: by its policy, or by the rule ``last``, which
     is a number (iptables) or a handle (nftables). ``locked`` chains belong to a process that lets nobody else in.
     """
 
-    where: str
+    path: tuple[str, ...]
     hook: Hook
     families: frozenset[Family]
     refuses: bool
     last: int | None
     ours: tuple[Found, ...]
     locked: bool = False
+
+    @property
+    def where(self) -> str:
+        return " ".join(self.path)
 
 
 def needed_accepts(plan: Plan) -> tuple[Accept, ...]:

@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firew
 )
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 
@@ -60,9 +61,9 @@ class HostFirewallAccepts(Resource):
         try:
             for change in changes:
                 if change.action != "create":
-                    self._delete(change.object)
+                    self._delete(change.key)
                 if change.action != "remove":
-                    self._add(change.object)
+                    self._add(change.key)
         except NodeError as error:
             return error
         return None
@@ -75,7 +76,7 @@ class HostFirewallAccepts(Resource):
     def _accept(self, found: Found, chain: HostChain) -> Accept | None:
         return next((o for o in self._needed if _concerns(o, chain) and _text(o, chain) == found.rule), None)
 
-    def _delete(self, key: str) -> None:
+    def _delete(self, key: Key) -> None:
         self.forget()
         for chain in self._read():
             for found in chain.ours:
@@ -83,7 +84,7 @@ class HostFirewallAccepts(Resource):
                 if key == (_stray(found, chain) if accept is None else _key(accept.name, chain)):
                     (nft_chains.delete if _is_nft(chain) else iptables.delete)(chain, found)
 
-    def _add(self, key: str) -> None:
+    def _add(self, key: Key) -> None:
         self.forget()
         for chain in self._read():
             for accept in self._needed:
@@ -122,16 +123,16 @@ def _concerns(accept: Accept, chain: HostChain) -> bool:
 
 
 def _is_nft(chain: HostChain) -> bool:
-    return chain.where.startswith("nft ")
+    return chain.path[0] == "nft"
 
 
 def _text(accept: Accept, chain: HostChain) -> str:
     return nft_chains.text(accept.nft) if _is_nft(chain) else accept.iptables
 
 
-def _key(name: str, chain: HostChain) -> str:
-    return "accept of %s in %s" % (name, chain.where)
+def _key(name: str, chain: HostChain) -> Key:
+    return Key.of("accept", name, chain.where)
 
 
-def _stray(found: Found, chain: HostChain) -> str:
-    return "accept %s in %s" % (found.rule, chain.where)
+def _stray(found: Found, chain: HostChain) -> Key:
+    return Key.of("stray accept", found.rule, chain.where)

@@ -110,7 +110,7 @@ def _chain(tool: str, family: Family, name: str, rules: Rules) -> HostChain:
         if _comment(words) == COMMENT
     )
     return HostChain(
-        "%s %s" % (tool, name),
+        (tool, name),
         name.lower(),  # type: ignore[arg-type]  # one of HOOKS
         frozenset([family]),
         last is not None or rules.policies.get(name) == "DROP",
@@ -152,11 +152,11 @@ def _comment(words: Sequence[str]) -> str:
 
 def add(chain: HostChain, accept: Accept) -> None:
     """Behind every rule that refuses some packets, before one that refuses all: the host's other rules hold on."""
-    tool, name = chain.where.split(" ")
+    tool, name = chain.path
     place = ["-A", name] if chain.last is None else ["-I", name, str(chain.last)]
     run([tool, *_WAIT, *place, *(_NUMBERS.get(word, word) for word in accept.iptables.split())])
 
 
 def delete(chain: HostChain, found: Found) -> None:
-    tool, name = chain.where.split(" ")
+    tool, name = chain.path
     run([tool, *_WAIT, "-D", name, *shlex.split(found.handle)])

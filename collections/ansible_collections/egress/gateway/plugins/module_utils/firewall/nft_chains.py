@@ -56,7 +56,7 @@ def chains(found: Sequence[Mapping[str, Any]]) -> Iterator[HostChain]:
         ours = [rule for rule in rules if rule.get("comment") == COMMENT]
         refuses = last is not None or chain.get("policy") == "drop"
         yield HostChain(
-            "nft %s %s %s" % (chain["family"], chain["table"], chain["name"]),
+            ("nft", chain["family"], chain["table"], chain["name"]),
             chain["hook"],
             _FAMILIES[chain["family"]],
             refuses,
@@ -87,7 +87,7 @@ def _normal(expression: Any) -> Any:
 
 def add(chain: HostChain, accept: Accept) -> None:
     """Behind every rule that refuses some packets, before one that refuses all: the host's other rules hold on."""
-    family, table, name = chain.where.split(" ")[1:]
+    family, table, name = chain.path[1:]
     rule = {"family": family, "table": table, "chain": name, "comment": COMMENT, "expr": list(accept.nft)}
     verb = "add"
     if chain.last is not None:
@@ -96,7 +96,7 @@ def add(chain: HostChain, accept: Accept) -> None:
 
 
 def delete(chain: HostChain, found: Found) -> None:
-    family, table, name = chain.where.split(" ")[1:]
+    family, table, name = chain.path[1:]
     run(["nft", "delete", "rule", family, table, name, "handle", found.handle])
 
 

@@ -12,6 +12,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _KERNEL = 2
@@ -32,17 +33,17 @@ class Connected(Resource):
 
     def desired(self) -> Items:
         here = self._kernel.addresses() if self._wanted else ()
-        return {key: Item("present", "the tunnel") for key, one in self._wanted.items() if str(one.ip) in here}
+        return {k: Item("present", "the tunnel") for k, one in self._wanted.items() if str(one.ip) in here}
 
     def actual(self) -> Items:
         there = {_key(destination) for destination in self._kernel.connected()} if self._wanted else set()
-        return {key: Item("present") for key in self.desired() if key in there}
+        return {k: Item("present") for k in self.desired() if k in there}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         errors = []
         for family in FAMILIES:
             lines = []
-            for address in (self._wanted[change.object] for change in changes):
+            for address in (self._wanted[change.key] for change in changes):
                 if address.version == family:
                     rest = "scope link src %s" % address.ip if family == 4 else "metric 256"
                     lines.append("route replace %s dev %s protocol %d %s" % (address.network, DEVICE, _KERNEL, rest))
@@ -50,5 +51,5 @@ class Connected(Resource):
         return next((e for e in errors if e is not None), None)
 
 
-def _key(destination: str) -> str:
-    return "route %s on %s" % (destination, DEVICE)
+def _key(destination: str) -> Key:
+    return Key.of("connected route", destination, DEVICE)

@@ -13,10 +13,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import proce
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, daemon, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import CONNTRACKD, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 from ansible_collections.egress.gateway.plugins.module_utils.resources.units import CONNTRACKD_UNIT
 
 _NAME = "conntrackd"
+_KEY = Key.of(_NAME)
 _START_SECONDS = 5
 _STOP_SECONDS = 5
 
@@ -31,10 +33,10 @@ class Conntrackd(Resource):
         self._marker = str(paths.file(CONNTRACKD))
 
     def desired(self) -> Items:
-        return {_NAME: Item(_running(self._wanted), "the gateway's open connections")} if self._wanted else {}
+        return {_KEY: Item(_running(self._wanted), "the gateway's open connections")} if self._wanted else {}
 
     def actual(self) -> Items:
-        return {_NAME: Item(_running(self._read_loaded()))} if processes.find(self._marker) else {}
+        return {_KEY: Item(_running(self._read_loaded()))} if processes.find(self._marker) else {}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:

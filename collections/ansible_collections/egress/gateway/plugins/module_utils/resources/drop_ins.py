@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import RULESET, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, path_of, write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
@@ -52,14 +53,14 @@ class DropIns(Resource):
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:
             for change in changes:
-                path = Path(change.object.partition(" ")[2])
+                path = path_of(change.key)
                 if change.action == "remove":
                     path.unlink()
                     with contextlib.suppress(OSError):  # others' are there, too
                         path.parent.rmdir()
                 else:
                     write(path, self._files[path], 0o644)
-            if any(change.object == _key(self._paths.nftables) for change in changes):
+            if any(change.key == _key(self._paths.nftables) for change in changes):
                 run(["systemctl", "daemon-reload"])
         except NodeError as error:
             return error
@@ -139,5 +140,5 @@ def _started() -> float | None:
     return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since_boot
 
 
-def _key(path: Path) -> str:
-    return "drop-in %s" % path
+def _key(path: Path) -> Key:
+    return Key.of("drop-in", str(path))

@@ -17,6 +17,7 @@ from pathlib import Path
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import digest, foreign_files, mode, read_files
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 OTHERS_WRITE = 0o022
@@ -32,14 +33,14 @@ class Files(Resource):
         self._files = {path: text for name, text in files.items() for path in [paths.file(name)] if name != PLAN}
 
     def desired(self) -> Items:
-        return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
+        return {file_key(path): _item(text, mode(text), origin="the bundle") for path, text in self._files.items()}
 
     def actual(self) -> Items:
         found = {}
         for name, text in read_files(self._paths).items():
             if name != PLAN:
                 path = self._paths.file(name)
-                found[_key(path)] = Item(_state(text, _mode(path)) + _owner(path))
+                found[file_key(path)] = _item(text, _mode(path), _owner(path))
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
@@ -57,7 +58,7 @@ class Record(Resource):
         self._files = {} if plan is None else {paths.file(PLAN): plan}
 
     def desired(self) -> Items:
-        return {_key(path): Item(_state(text, mode(text)), "the bundle") for path, text in self._files.items()}
+        return {file_key(path): _item(text, mode(text), origin="the bundle") for path, text in self._files.items()}
 
     def actual(self) -> Items:
         own = [self._paths.originals, self._paths.originals_copy, self._paths.drained]
@@ -65,9 +66,9 @@ class Record(Resource):
         for path in [self._paths.file(PLAN), *([] if self._files else own)]:
             if path.is_file():
                 text = path.read_text(encoding="utf-8", errors="replace")
-                found[_key(path)] = Item(_state(text, _mode(path)) + _owner(path))
+                found[file_key(path)] = _item(text, _mode(path), _owner(path))
         if not self._files and self._may_remove_directory():
-            found["directory %s" % self._paths.config] = Item("present")
+            found[directory_key(self._paths.config)] = Item("present")
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
@@ -136,8 +137,23 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _key(path: Path) -> str:
-    return "file %s" % path
+def file_key(path: Path) -> Key:
+    return Key.of("file", str(path))
+
+
+def _item(text: str, bits: int, owner: str = "", origin: str = "") -> Item:
+    code = digest(text)[:19]
+    fields = {"content": code, "mode": bits, "owner": owner}
+    return Item("%s mode %04o%s" % (code, bits, owner), origin, fields)
+
+
+def directory_key(path: Path) -> Key:
+    return Key.of("directory", str(path))
+
+
+def path_of(found: Key) -> Path:
+    """Of a file, a directory or whatever else is known by its path alone."""
+    return Path(str(found.parts[0]))
 
 
 def irregular(path: Path) -> str:
@@ -158,16 +174,11 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def _state(text: str, bits: int) -> str:
-    return "%s mode %04o" % (digest(text)[:19], bits)
-
-
 def _fix(changes: Sequence[Change], files: Mapping[Path, str]) -> NodeError | None:
     for change in changes:
-        kind, _space, name = change.object.partition(" ")
-        path = Path(name)
+        path = path_of(change.key)
         try:
-            if kind == "directory":
+            if change.key.kind == "directory":
                 path.rmdir()
             elif change.action == "remove":
                 path.unlink()

@@ -12,6 +12,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress, Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
     Item,
@@ -75,8 +76,7 @@ class Floating(Resource):
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         lines = []
         for change in changes:
-            words = change.object.split(" ")
-            address, device = words[1], words[3]
+            address, device = map(str, change.key.parts)
             verb = "delete" if change.action == "remove" else "replace"
             # As keepalived adds them: at once, and never the source of what the node itself sends.
             like = " preferred_lft 0 nodad" if ":" in address and change.action != "remove" else ""
@@ -100,5 +100,5 @@ def _length(address: FloatingAddress) -> int:
     return 128 if ":" in address.address else 32
 
 
-def _key(address: str, length: int, device: str) -> str:
-    return "address %s/%d on %s" % (address, length, device)
+def _key(address: str, length: int, device: str) -> Key:
+    return Key.of("address", "%s/%d" % (address, length), device)

@@ -15,10 +15,11 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading impo
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 from ansible_collections.egress.gateway.plugins.module_utils.resources.units import KEEPALIVED_UNIT
 
-_NAME = "keepalived"
+KEEPALIVED_KEY = Key.of("keepalived")
 _START_SECONDS = 5
 _STOP_SECONDS = 10
 _OUTDATED = "running with another configuration"
@@ -40,13 +41,13 @@ class Keepalived(Resource):
     def desired(self) -> Items:
         if not self._loaded:
             return {}
-        return {_NAME: Item(_running(self._loaded), "the gateway's slots")}
+        return {KEEPALIVED_KEY: Item(_running(self._loaded), "the gateway's slots")}
 
     def actual(self) -> Items:
         if self._is_running():
-            return {_NAME: Item(_running(self._read_loaded()))}
+            return {KEEPALIVED_KEY: Item(_running(self._read_loaded()))}
         strays = processes.find(self._marker) or processes.find(str(self._paths.watch))
-        return {_NAME: Item(_STRAY)} if strays else {}
+        return {KEEPALIVED_KEY: Item(_STRAY)} if strays else {}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:
@@ -166,12 +167,11 @@ class Leftovers(Resource):
                 origin = self._suspects.get((address.get("local", ""), device))
                 if origin is not None:
                     text = "%s/%d" % (address["local"], address["prefixlen"])
-                    found["address %s on %s" % (text, device)] = Item("present", origin)
+                    found[Key.of("address", text, device)] = Item("present", origin)
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        words = [change.object.split(" ") for change in changes]
-        return batch(["ip"], ["address delete %s dev %s" % (w[1], w[3]) for w in words])
+        return batch(["ip"], ["address delete %s dev %s" % change.key.parts for change in changes])
 
 
 def loaded_text(files: Mapping[str, str]) -> str:

@@ -12,15 +12,16 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Tunnel
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
-_LINK = "link " + DEVICE
-_MTU = _LINK + " mtu"
-_MAC = _LINK + " mac"
-_STATE = _LINK + " state"
-_ARP = _LINK + " arp"
-_MASTER = _LINK + " master"
-_PROTODOWN = _LINK + " protodown"
+_LINK = Key.of("link", DEVICE)
+_MTU = Key.of("link", DEVICE, "mtu")
+_MAC = Key.of("link", DEVICE, "mac")
+_STATE = Key.of("link", DEVICE, "state")
+_ARP = Key.of("link", DEVICE, "arp")
+_MASTER = Key.of("link", DEVICE, "master")
+_PROTODOWN = Key.of("link", DEVICE, "protodown")
 _WANTED = {_STATE: "up", _ARP: "on", _MASTER: "none", _PROTODOWN: "off"}
 """What each of these settings is on a device that packets pass."""
 
@@ -72,7 +73,7 @@ class Link(Resource):
         }
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        by_object = {change.object: change for change in changes}
+        by_object = {change.key: change for change in changes}
         lines = []
         anew = by_object.get(_LINK)
         in_place = self._in_place() if anew is not None else ""
@@ -91,7 +92,7 @@ class Link(Resource):
 
     def is_to_be_made(self) -> bool:
         """Whether the device, and with it every address on it, is missing or goes."""
-        return any(change.object == _LINK for change in self.difference()) and not self._in_place()
+        return any(change.key == _LINK for change in self.difference()) and not self._in_place()
 
     def _in_place(self) -> str:
         """What gives a device that only has other options the right ones; '' where it has to be made anew."""
@@ -124,13 +125,15 @@ class Addresses(Resource):
 
     def desired(self) -> Items:
         wanted = self._plan.tunnel.addresses if self._plan else ()
-        return {_address(address): Item(_PRESENT, "the tunnel") for address in wanted}
+        return {
+            _address(address): Item(_PRESENT, "the tunnel", dict.fromkeys(_CONDITIONS, False)) for address in wanted
+        }
 
     def actual(self) -> Items:
         floating = {a.address for a in self._plan.floating} if self._plan else set()
         link = self._kernel.links().get(DEVICE, {})
         return {
-            _address("%s/%d" % (a["local"], a["prefixlen"])): Item(_condition(a))
+            _address("%s/%d" % (a["local"], a["prefixlen"])): _condition(a)
             for a in link.get("addr_info", ())
             if a.get("scope") != "link" and a["local"] not in floating
         }
@@ -138,10 +141,10 @@ class Addresses(Resource):
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         lines = []
         for change in changes:
-            address = change.object.split(" ")[1]
+            address = str(change.key.parts[0])
             # Nobody else can have the address, and a tentative one would not be answered for in the first second.
             nodad = " nodad" if ":" in address else ""
-            if change.action == "modify" and "dadfailed" not in (change.before or ""):
+            if change.action == "modify" and "dadfailed" not in change.fields:
                 # In place: with an address that goes, neighbours and routes of the device go.
                 lines.append("address change %s dev %s valid_lft forever preferred_lft forever" % (address, DEVICE))
                 continue
@@ -153,18 +156,19 @@ class Addresses(Resource):
 
 
 _PRESENT = "present"
+_CONDITIONS = ("deprecated", "dadfailed", "expires")
 _FOREVER = 0xFFFFFFFF
 
 
-def _condition(address: Mapping[str, Any]) -> str:
+def _condition(address: Mapping[str, Any]) -> Item:
     """Of an address as ``ip -j`` shows it: one that is not used, or goes by itself, is not what is wanted."""
-    marks = [mark for mark in ("deprecated", "dadfailed") if address.get(mark)]
-    marks += ["expires"] if address.get("valid_life_time", _FOREVER) != _FOREVER else []
-    return ", ".join([_PRESENT, *marks])
+    expires = address.get("valid_life_time", _FOREVER) != _FOREVER
+    marks = {mark: expires if mark == "expires" else bool(address.get(mark)) for mark in _CONDITIONS}
+    return Item(", ".join([_PRESENT, *(mark for mark in _CONDITIONS if marks[mark])]), fields=marks)
 
 
-def _address(address: str) -> str:
-    return "address %s on %s" % (address, DEVICE)
+def _address(address: str) -> Key:
+    return Key.of("address", address, DEVICE)
 
 
 def _kind(vni: Any, port: Any, local: str, device: str, learning: bool) -> str:
@@ -183,7 +187,7 @@ def _found(link: Mapping[str, Any]) -> str:
     return " ".join([kind, *("%s %s" % (key, data[key]) for key in _NOT_SET if data.get(key) not in _UNSET)])
 
 
-def settings(link: Mapping[str, Any]) -> dict[str, str]:
+def settings(link: Mapping[str, Any]) -> dict[Key, str]:
     """What a device, as ``ip -d -j`` shows it, has of what stops packets or leads them elsewhere."""
     flags = link.get("flags", ())
     return {
@@ -202,7 +206,7 @@ def _create(tunnel: Tunnel) -> list[str]:
     ]
 
 
-def _setting(name: str, tunnel: Tunnel) -> str:
+def _setting(key: Key, tunnel: Tunnel) -> str:
     return {
         _MAC: "address " + tunnel.mac,
         _MTU: "mtu %d" % tunnel.mtu,
@@ -210,4 +214,4 @@ def _setting(name: str, tunnel: Tunnel) -> str:
         _ARP: "arp on",
         _MASTER: "nomaster",
         _PROTODOWN: "protodown off",
-    }[name]
+    }[key]

@@ -17,8 +17,10 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel, parse_table
 from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.resources import nftables_delta
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import (
     TABLE,
+    TABLE_KEY,
     Entries,
     Stretch,
     items,
@@ -72,7 +74,7 @@ class Table(Resource):
         """One change for a table that is not there or not wanted; else one for each object."""
         wanted, found = self._wanted(), self._kernel.table()
         if not wanted or not found:
-            whole = [{TABLE: Item(summary(entries))} if entries else {} for entries in (wanted, found)]
+            whole = [{TABLE_KEY: Item(summary(entries))} if entries else {} for entries in (wanted, found)]
             return difference(whole[0], whole[1])
         ours, theirs = unequal(wanted, found)
         changes = difference(items(ours, self._origins), items(theirs, {}))
@@ -116,7 +118,7 @@ def _rule_changes(
         number = (want or have)[0]
         origin = str(want[1].get("comment") or origins.get(stretch.chain, "")) if want else "not in the plan"
         action: Action = "create" if have is None else "remove" if want is None else "modify"
-        yield Change("rule %d of chain %s" % (number, stretch.chain), action, before, after, origin)
+        yield Change(Key.of("nft rule", number, stretch.chain), action, before, after, origin)
 
 
 @lru_cache(maxsize=2)

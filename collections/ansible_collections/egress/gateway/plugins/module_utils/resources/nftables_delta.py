@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import (
     TABLE,
+    TABLE_KEY,
     Element,
     Entries,
     apart,
@@ -22,7 +24,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_
     canonical,
     elements,
     head,
-    object_name,
+    object_key,
     rule_texts,
     stretches,
 )
@@ -35,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _ELEMENT = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:/ -]*")
 _COMMENT = re.compile(r'[^"\\\n]*')
 
-Objects = Mapping[str, Mapping[str, Any]]
+Objects = Mapping[Key, Mapping[str, Any]]
 
 
 class _Whole(Exception):
@@ -58,41 +60,40 @@ def script(wanted: Entries, wanted_text: Callable[[], str], found: Entries) -> s
 
 def _lines(want: Objects, have: Objects, wanted: Entries, text: Callable[[], str], found: Entries) -> Iterator[str]:
     """What is new comes first and what goes comes last, as nothing may refer to what is not there."""
-    new, gone = sorted(want.keys() - have.keys()), sorted(have.keys() - want.keys())
-    for name in (*new, *gone):
-        if name.split(" ")[0] not in ("chain", "set", "map") or not _NAME.fullmatch(name.partition(" ")[2]):
+    new, gone = sorted(want.keys() - have.keys(), key=str), sorted(have.keys() - want.keys(), key=str)
+    for key in (*new, *gone):
+        if key.kind not in ("chain", "set", "map") or not _NAME.fullmatch(_name(key)):
             raise _Whole
-    both = sorted(want.keys() & have.keys())
-    if any(canonical(head(want[name])) != canonical(head(have[name])) for name in both) or TABLE not in both:
+    both = sorted(want.keys() & have.keys(), key=str)
+    if any(canonical(head(want[key])) != canonical(head(have[key])) for key in both) or TABLE_KEY not in both:
         raise _Whole
     if new:
         blocks = block_texts(text())
-        yield "%s {\n%s\n}" % (TABLE, "\n".join(_known(blocks, name) for name in new))
-    for name in both:
-        yield from _element_lines(name, want[name], have[name])
-    yield from _rule_lines(wanted, found, text, {name.partition(" ")[2] for name in (*new, *gone)})
-    yield from ("flush chain %s %s" % (_IN, name.split(" ")[1]) for name in gone if name.startswith("chain "))
+        yield "%s {\n%s\n}" % (TABLE, "\n".join(_known(blocks, key) for key in new))
+    for key in both:
+        yield from _element_lines(key, want[key], have[key])
+    yield from _rule_lines(wanted, found, text, {_name(key) for key in (*new, *gone)})
+    yield from ("flush chain %s %s" % (_IN, _name(key)) for key in gone if key.kind == "chain")
     # Sets before chains: a map's elements lead to chains.
-    for name in sorted(gone, key=lambda n: (n.startswith("chain "), n)):
-        kind, short = name.split(" ")
-        yield "delete %s %s %s" % (kind, _IN, short)
+    for key in sorted(gone, key=lambda gone: gone.kind == "chain"):
+        yield "delete %s %s %s" % (key.kind, _IN, _name(key))
 
 
-def _element_lines(name: str, want: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
+def _element_lines(key: Key, want: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
     different = apart(want.get("elem", ()), have.get("elem", ()))
     wanted, there = (set(elements(listed)) for listed in different)
     coming, going = wanted - there, there - wanted
     if not coming and not going:
         return
-    short = name.split(" ")[1]
+    name = _name(key)
     if coming and going and "interval" in want.get("flags", ()):
         # A new interval may overlap with one that goes.
-        yield "flush set %s %s" % (_IN, short) if name.startswith("set ") else "flush map %s %s" % (_IN, short)
+        yield "flush %s %s %s" % (key.kind, _IN, name)
         coming, going = set(elements(want.get("elem", ()))), set()
     if going:
-        yield "delete element %s %s { %s }" % (_IN, short, ", ".join(sorted(_key(e) for e in going)))
+        yield "delete element %s %s { %s }" % (_IN, name, ", ".join(sorted(_key(e) for e in going)))
     if coming:
-        yield "add element %s %s { %s }" % (_IN, short, ", ".join(sorted(_whole(e) for e in coming)))
+        yield "add element %s %s { %s }" % (_IN, name, ", ".join(sorted(_whole(e) for e in coming)))
 
 
 def _rule_lines(wanted: Entries, found: Entries, text: Callable[[], str], other: set[str]) -> Iterator[str]:
@@ -109,8 +110,12 @@ def _rule_lines(wanted: Entries, found: Entries, text: Callable[[], str], other:
             yield "delete rule %s %s handle %d" % (_IN, stretch.chain, rule["handle"])
 
 
-def _objects(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {object_name(kind, body): body for entry in entries for kind, body in entry.items() if kind != "rule"}
+def _objects(entries: Iterable[Mapping[str, Any]]) -> dict[Key, Mapping[str, Any]]:
+    return {object_key(kind, body): body for entry in entries for kind, body in entry.items() if kind != "rule"}
+
+
+def _name(key: Key) -> str:
+    return str(key.parts[0])
 
 
 def _key(element: Element) -> str:

@@ -13,15 +13,17 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Item
 
 TABLE = "table inet " + NFT_TABLE
+TABLE_KEY = Key.of("table", "inet", NFT_TABLE)
 
 Entries = Sequence[Mapping[str, Any]]
 
 _VOLATILE = frozenset(("handle", "packets", "bytes", "used"))
 _RULE_TEXT = re.compile(r"^\t\t(.*) # handle (\d+)$", re.MULTILINE)
-_BLOCK = re.compile(r"^\t((?:set|map|chain) \S+) \{.*?^\t\}$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^\t(set|map|chain) (\S+) \{.*?^\t\}$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -50,34 +52,32 @@ class Stretch:
     before: int | None
 
 
-def items(entries: Entries, origins: Mapping[str, str]) -> dict[str, Item]:
+def items(entries: Entries, origins: Mapping[str, str]) -> dict[Key, Item]:
     """Everything of a listing but the rules, whose order counts: table, chains, sets and each of their elements."""
-    found = {}
+    found: dict[Key, Item] = {}
     for entry in entries:
         kind, body = next(iter(entry.items()))
         if kind == "rule":
             continue
-        name = object_name(kind, body)
-        found[name] = Item(canonical(head(body)), origins.get(body["name"], ""))
+        key = object_key(kind, body)
+        found[key] = Item(canonical(head(body)), origins.get(body["name"], ""))
         for element in elements(body.get("elem", ())):
             origin = element.comment or origins.get(element.key, "")
-            found["element %s of %s" % (element.key, name)] = Item(element.shown, origin)
+            found[Key.of("element", element.key, kind, str(body["name"]))] = Item(element.shown, origin)
     return found
 
 
 def unequal(one: Entries, other: Entries) -> tuple[Entries, Entries]:
     """Both without the elements that are in both, word for word: the quick way past 150,000 of them."""
-    bodies: list[dict[str, Mapping[str, Any]]] = [
-        {object_name(kind, body): body for entry in entries for kind, body in entry.items() if "elem" in body}
+    bodies: list[dict[Key, Mapping[str, Any]]] = [
+        {object_key(kind, body): body for entry in entries for kind, body in entry.items() if "elem" in body}
         for entries in (one, other)
     ]
-    left = {
-        name: apart(bodies[0][name]["elem"], bodies[1][name]["elem"]) for name in bodies[0].keys() & bodies[1].keys()
-    }
+    left = {key: apart(bodies[0][key]["elem"], bodies[1][key]["elem"]) for key in bodies[0].keys() & bodies[1].keys()}
 
     def without(entries: Entries, which: int) -> Entries:
         return [
-            {kind: {**body, "elem": left[name][which]}} if (name := object_name(kind, body)) in left else entry
+            {kind: {**body, "elem": left[key][which]}} if (key := object_key(kind, body)) in left else entry
             for entry in entries
             for kind, body in entry.items()
         ]
@@ -101,8 +101,8 @@ def apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[Sequence[Any], Sequ
     return left[0], left[1]
 
 
-def object_name(kind: str, body: Mapping[str, Any]) -> str:
-    return TABLE if kind == "table" else "%s %s" % (kind, body.get("name", ""))
+def object_key(kind: str, body: Mapping[str, Any]) -> Key:
+    return TABLE_KEY if kind == "table" else Key.of(kind, str(body.get("name", "")))
 
 
 def head(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def rule_texts(listing: str) -> dict[int, str]:
     return {int(handle): text for text, handle in _RULE_TEXT.findall(listing)}
 
 
-def block_texts(listing: str) -> dict[str, str]:
-    """Sets, maps and chains by name, such as ``chain forward``, each with all that is in it, from ``nft -a``."""
-    return {match.group(1): match.group(0) for match in _BLOCK.finditer(listing)}
+def block_texts(listing: str) -> dict[Key, str]:
+    """Sets, maps and chains, each with all that is in it, from ``nft -a``."""
+    return {Key.of(match.group(1), match.group(2)): match.group(0) for match in _BLOCK.finditer(listing)}
 
 
 def _rules(entries: Entries) -> dict[str, list[Mapping[str, Any]]]:

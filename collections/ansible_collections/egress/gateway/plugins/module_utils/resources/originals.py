@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import digest
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import file_key, irregular, write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _ORIGIN = "the sysctls before the first apply"
@@ -33,7 +33,7 @@ class Originals(Resource):
         if not self._wanted:
             return {}
         text = _text(read(self._paths))
-        return {_key(path): Item(digest(text)[:19], _ORIGIN) for path in _files(self._paths)}
+        return {file_key(path): Item(digest(text)[:19], _ORIGIN) for path in _files(self._paths)}
 
     def actual(self) -> Items:
         if not self._wanted:
@@ -42,7 +42,7 @@ class Originals(Resource):
         for path in _files(self._paths):
             if path.is_file():
                 text = path.read_text(encoding="utf-8", errors="replace")
-                found[_key(path)] = Item(digest(text)[:19] + irregular(path))
+                found[file_key(path)] = Item(digest(text)[:19] + irregular(path))
         return found
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
@@ -96,7 +96,3 @@ def _parsed(path: Path) -> dict[str, str]:
     if not isinstance(data, dict):
         raise NodeError("%s is damaged, and with it the original sysctls" % path)
     return {str(key): str(value) for key, value in data.items()}
-
-
-def _key(path: Path) -> str:
-    return "file %s" % path

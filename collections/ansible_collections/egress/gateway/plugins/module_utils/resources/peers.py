@@ -11,6 +11,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Peer
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _FLOOD = "00:00:00:00:00:00"
@@ -27,19 +28,19 @@ class Neighbours(Resource):
 
     def desired(self) -> Items:
         return {
-            "neighbour %s on %s" % (address, DEVICE): Item(peer.mac, "node " + peer.node)
+            Key.of("neighbour", address, DEVICE): Item(peer.mac, "node " + peer.node)
             for peer in self._peers
             for address in peer.addresses
         }
 
     def actual(self) -> Items:
         found = self._kernel.neighbours()
-        return {"neighbour %s on %s" % (address, DEVICE): Item(mac) for address, mac in found.items()}
+        return {Key.of("neighbour", address, DEVICE): Item(mac) for address, mac in found.items()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         lines = []
         for change in changes:
-            address = change.object.split(" ")[1]
+            address = change.key.parts[0]
             if change.action == "remove":
                 lines.append("neighbour delete %s dev %s" % (address, DEVICE))
             else:
@@ -65,18 +66,17 @@ class Forwarding(Resource):
         }
 
     def actual(self) -> Items:
-        states: dict[str, list[str]] = {}
+        states: dict[Key, list[str]] = {}
         for entry in self._kernel.fdb():
             state = " ".join(filter(None, [_PERMANENT if entry.permanent else "not permanent", entry.more]))
             states.setdefault(_entry(entry.mac, entry.destination), []).append(state)
-        return {key: Item(", ".join(sorted(several))) for key, several in sorted(states.items())}
+        return {k: Item(", ".join(sorted(states[k]))) for k in sorted(states, key=str)}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         found = self._kernel.fdb()
         lines = []
         for change in changes:
-            words = change.object.split(" ")
-            mac, dst = words[1], words[3]
+            mac, dst = str(change.key.parts[0]), str(change.key.parts[1])
             if change.action != "create":
                 lines += [
                     _line("delete", mac, dst, entry.more)
@@ -95,5 +95,5 @@ def _line(verb: str, mac: str, destination: str, more: str) -> str:
     return " ".join(filter(None, ["fdb", verb, mac, "dev", DEVICE, "dst", destination, "self", more]))
 
 
-def _entry(mac: str, dst: str) -> str:
-    return "fdb %s to %s on %s" % (mac, dst, DEVICE)
+def _entry(mac: str, dst: str) -> Key:
+    return Key.of("fdb", mac, dst, DEVICE)

@@ -11,7 +11,12 @@ from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.resources.files import OTHERS_WRITE, irregular
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import (
+    OTHERS_WRITE,
+    directory_key,
+    irregular,
+    path_of,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _CLOSED = "changed by root alone"
@@ -24,15 +29,15 @@ class Places(Resource):
         self._places = (paths.config, paths.state, paths.runtime) if wanted else ()
 
     def desired(self) -> Items:
-        return {_key(place): Item(_CLOSED, "what root runs") for place in self._there()}
+        return {directory_key(place): Item(_CLOSED, "what root runs") for place in self._there()}
 
     def actual(self) -> Items:
-        return {_key(place): Item(irregular(place).lstrip() or _CLOSED) for place in self._there()}
+        return {directory_key(place): Item(irregular(place).lstrip() or _CLOSED) for place in self._there()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:
             for change in changes:
-                place = Path(change.object.partition(" ")[2])
+                place = path_of(change.key)
                 os.chown(place, os.geteuid(), os.getegid())
                 place.chmod(place.stat().st_mode & ~OTHERS_WRITE & 0o7777)
         except OSError as error:
@@ -41,7 +46,3 @@ class Places(Resource):
 
     def _there(self) -> list[Path]:
         return [place for place in self._places if place.is_dir()]
-
-
-def _key(place: Path) -> str:
-    return "directory %s" % place

@@ -10,37 +10,52 @@ finds the difference and asks the resource to fix it, and believes only what it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 
 Action = Literal["create", "modify", "remove"]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One object: ``value`` is compared; ``origin`` names the policy or plan entry that it comes from."""
+    """One object: ``value`` is compared; ``origin`` names the policy or plan entry that it comes from.
+
+    ``fields`` are the values that the text ``value`` is made of, by name, where there are several.
+    """
 
     value: str
     origin: str = ""
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What has to happen to one object; ``before`` or ``after`` is None where it is not there."""
+    """What has to happen to one object; ``before`` or ``after`` is None where it is not there.
 
-    object: str
+    ``fields`` names those that differ of an object that is there and has several.
+    """
+
+    key: Key
     action: Action
     before: str | None
     after: str | None
     origin: str
+    fields: frozenset[str] = frozenset()
 
     def as_dict(self) -> dict[str, str | None]:
-        return asdict(self)
+        return {
+            "object": str(self.key),
+            "action": self.action,
+            "before": self.before,
+            "after": self.after,
+            "origin": self.origin,
+        }
 
 
-Items = Mapping[str, Item]
+Items = Mapping[Key, Item]
 
 
 class Resource:
@@ -76,7 +91,7 @@ class NotConverged(NodeError):
     """Objects are not as wanted although everything was tried; carries the failed command where there was one."""
 
     def __init__(self, rest: Sequence[Change], cause: NodeError | None) -> None:
-        objects = listed([change.object for change in rest])
+        objects = listed([change.key for change in rest])
         super().__init__("could not %s %s%s" % (rest[0].action, objects, ": %s" % cause if cause else ""))
         if cause is not None:
             self.failed_command = cause.failed_command
@@ -90,11 +105,18 @@ def difference(desired: Items, actual: Items) -> tuple[Change, ...]:
         if found is None:
             changes.append(Change(key, "create", None, item.value, item.origin))
         elif found.value != item.value:
-            changes.append(Change(key, "modify", found.value, item.value, item.origin or found.origin))
+            origin = item.origin or found.origin
+            changes.append(
+                Change(key, "modify", found.value, item.value, origin, _differing(item.fields, found.fields))
+            )
     for key, item in actual.items():
         if key not in desired:
             changes.append(Change(key, "remove", item.value, None, item.origin or "not in the plan"))
     return tuple(changes)
+
+
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> frozenset[str]:
+    return frozenset(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def settle(resource: Resource, actions: Sequence[Action]) -> tuple[Change, ...]:
@@ -129,9 +151,9 @@ def clear(resources: Sequence[Resource]) -> list[Change]:
     return [change for resource in reversed(resources) for change in settle(resource, ("create", "modify", "remove"))]
 
 
-def listed(objects: Sequence[str]) -> str:
+def listed(objects: Sequence[Key]) -> str:
     """The first five, for a sentence."""
-    return ", ".join(objects[:5]) + (" and %d more" % (len(objects) - 5) if len(objects) > 5 else "")
+    return ", ".join(map(str, objects[:5])) + (" and %d more" % (len(objects) - 5) if len(objects) > 5 else "")
 
 
 def shortened(change: Change, limit: int = 2000) -> Change:

@@ -28,7 +28,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     SKIP_PREFERENCE,
     STEER_PREFERENCE,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Route, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan, Route, Rule
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _TAKEN_AWAY = (LAST_PREFERENCE, SKIP_PREFERENCE, END_PREFERENCE)
@@ -44,7 +45,7 @@ class Rules(Resource):
         self._kernel = kernel
         self._last = self.closes = last
         self._wanted = (plan.last_resort.rules if last else plan.rules) if plan else ()
-        self._found: dict[str, KernelRule] = {}
+        self._found: dict[Key, KernelRule] = {}
 
     def forget(self) -> None:
         self._kernel.forget()
@@ -66,14 +67,14 @@ class Rules(Resource):
         for family in FAMILIES:
             lines = []
             for change in sorted(changes, key=self._turn):
-                if change.object.startswith("rule ipv%d " % family):
+                if change.key.family == family:
                     # Add before delete: while a rule's table changes, its packets match the one or the other.
                     if change.action == "create":
-                        lines += ["rule delete " + _found_rule_words(r) for r in self._narrower(change.object)]
+                        lines += ["rule delete " + _found_rule_words(r) for r in self._narrower(wanted[change.key])]
                     if change.action != "remove":
-                        lines.append("rule add " + _rule_words(wanted[change.object], PROTOCOL))
+                        lines.append("rule add " + _rule_words(wanted[change.key], PROTOCOL))
                     if change.action != "create":
-                        lines.append("rule delete " + _found_rule_words(self._found[change.object]))
+                        lines.append("rule delete " + _found_rule_words(self._found[change.key]))
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
 
@@ -81,12 +82,12 @@ class Rules(Resource):
         """What comes, in the order of the plan; then what goes."""
         if change.action != "remove":
             return -1
-        preference = self._found[change.object].preference
+        preference = self._found[change.key].preference
         return _TAKEN_AWAY.index(preference) if preference in _TAKEN_AWAY else 0
 
-    def _narrower(self, wanted: str) -> list[KernelRule]:
+    def _narrower(self, wanted: Rule) -> list[KernelRule]:
         """Rules in the place of a wanted one that ask for more: to the kernel the wanted one may exist already."""
-        return [rule for key, rule in self._found.items() if rule.more and key.startswith(wanted + " ")]
+        return [rule for rule in self._found.values() if rule.more and _asks_all(rule, wanted)]
 
 
 class Routes(Resource):
@@ -99,7 +100,7 @@ class Routes(Resource):
     def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
         self._kernel = kernel
         self._wanted = plan.routes if plan else ()
-        self._found: dict[str, KernelRoute] = {}
+        self._found: dict[Key, KernelRoute] = {}
 
     def forget(self) -> None:
         self._kernel.forget()
@@ -122,7 +123,7 @@ class Routes(Resource):
 
     def actual(self) -> Items:
         self._found = {
-            "route ipv%d %s table %d metric %d" % (r.family, _plain(r.kind), r.table, r.metric): r
+            Key("route", r.family, (_plain(r.kind), r.table, r.metric)): r
             for r in self._kernel.routes()
             if r.table >= FIRST_TABLE and r.table != LAST_TABLE
         }
@@ -134,11 +135,11 @@ class Routes(Resource):
         for family in FAMILIES:
             lines = []
             for change in changes:
-                if change.object.startswith("route ipv%d " % family):
+                if change.key.family == family:
                     if change.action == "remove":
-                        lines.append("route delete " + _found_words(self._found[change.object]))
+                        lines.append("route delete " + _found_words(self._found[change.key]))
                     else:
-                        lines.append("route replace " + _route_words(wanted[change.object]))
+                        lines.append("route replace " + _route_words(wanted[change.key]))
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
 
@@ -164,21 +165,23 @@ class LastRoutes(Resource):
         self._kernel.forget()
 
     def desired(self) -> Items:
-        if self._last is None:
+        last = self._last
+        if last is None:
             return {}
-        ends = {4: "default via %s dev %s" % (self._last.via4, self._last.device4), 6: _UNREACHABLE}
+        ends = {
+            4: _last_key(4, "default", " via %s dev %s" % (last.via4, last.device4), ""),
+            6: _last_key(6, "unreachable default", "", " metric %d" % _LAST_METRIC),
+        }
         return {
-            "route ipv%d %s table %d" % (family, route, LAST_TABLE): Item("present", "the last resort")
+            key: Item("present", "the last resort")
             for family in FAMILIES
-            for route in (*("throw " + text for text in self._last.inside[family]), ends[family])
-            if self._last.inside[family]
+            for key in (*(_last_key(family, "throw " + text, "", "") for text in last.inside[family]), ends[family])
+            if last.inside[family]
         }
 
     def actual(self) -> Items:
         return {
-            "route ipv%d %s table %d" % (r.family, _last_route(r), LAST_TABLE): Item(
-                "present" + (", " + r.more if r.more else "")
-            )
+            _found_last_key(r): Item("present" + (", " + r.more if r.more else ""))
             for r in self._kernel.routes()
             if r.table == LAST_TABLE
         }
@@ -186,33 +189,48 @@ class LastRoutes(Resource):
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         errors = []
         for family in FAMILIES:
-            start = "route ipv%d " % family
             lines = []
             # What goes, goes first: two routes of one destination are one to the kernel.
             for change in sorted(changes, key=lambda change: change.action != "remove"):
-                if change.object.startswith(start):
-                    words = change.object[len(start) :]
-                    onlink = " onlink" if words.startswith("default via ") else ""
+                if change.key.family == family:
+                    what, hop, metric, table = change.key.parts
+                    onlink = " onlink" if what == "default" and hop else ""
                     verb = "delete" if change.action == "remove" else "replace"
-                    lines.append("route %s %s%s protocol %d" % (verb, words, onlink, PROTOCOL))
+                    words = "%s%s%s table %s%s" % (what, hop, metric, table, onlink)
+                    lines.append("route %s %s protocol %d" % (verb, words, PROTOCOL))
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
 
 
-_UNREACHABLE = "unreachable default metric 4278198272"
+_LAST_METRIC = 4278198272
+"""UNREACHABLE_METRIC of the compiler's numbers: behind whatever other route to everywhere is there."""
 
 
-def _last_route(route: KernelRoute) -> str:
-    kind = route.kind.replace("unicast ", "", 1)
-    via = " via %s dev %s" % (route.via, route.device) if route.via else ""
+def _last_key(family: Family, what: str, hop: str, metric: str) -> Key:
+    return Key("last route", family, (what, hop, metric, LAST_TABLE))
+
+
+def _found_last_key(route: KernelRoute) -> Key:
+    hop = " via %s dev %s" % (route.via, route.device) if route.via else ""
     metric = " metric %d" % route.metric if route.metric not in (0, _IPV6_METRIC) else ""
-    return kind + via + metric
+    return _last_key(route.family, route.kind.replace("unicast ", "", 1), hop, metric)
 
 
-def _rule_key(rule: Rule | KernelRule, protocol: int) -> str:
-    other = "" if protocol == PROTOCOL else " protocol %d" % protocol
-    other += " " + rule.more if isinstance(rule, KernelRule) and rule.more else ""
-    return "rule ipv%d preference %d %s%s" % (rule.family, rule.preference, _selector(rule) or "from all", other)
+def _rule_key(rule: Rule | KernelRule, protocol: int) -> Key:
+    words = [_selector(rule) or "from all"]
+    words += [] if protocol == PROTOCOL else ["protocol %d" % protocol]
+    words += [rule.more] if isinstance(rule, KernelRule) and rule.more else []
+    return Key("rule", rule.family, (rule.preference, " ".join(words)))
+
+
+def _asks_all(rule: KernelRule, wanted: Rule) -> bool:
+    """Whether a rule has all that the wanted one asks for; to the kernel, what that leaves out stands for any."""
+    return (
+        (rule.family, rule.preference) == (wanted.family, wanted.preference)
+        and wanted.source in ("", rule.source)
+        and wanted.interface in ("", rule.interface)
+        and (not wanted.mask or (wanted.mark, wanted.mask) == (rule.mark, rule.mask))
+    )
 
 
 def _selector(rule: Rule | KernelRule) -> str:
@@ -245,9 +263,9 @@ def _metric(route: Route) -> int:
     return _IPV6_METRIC if route.family == 6 else 0
 
 
-def _route_key(route: Route) -> str:
+def _route_key(route: Route) -> Key:
     what = route.destination if route.device is not None else "unreachable " + route.destination
-    return "route ipv%d %s table %d metric %d" % (route.family, what, route.table, _metric(route))
+    return Key("route", route.family, (what, route.table, _metric(route)))
 
 
 def _plain(kind: str) -> str:

@@ -11,9 +11,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.resources import originals
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
-
-_OBJECT = "sysctl "
 
 ROUTER_SWITCHES = {
     "net/ipv4/ip_forward": "net/ipv4/conf",
@@ -39,15 +38,15 @@ class Sysctls(Resource):
         wanted = {s.key: s for s in self._wanted}
         for key, original in sorted(self._originals().items(), key=_switches_first):
             if key not in wanted and not _moved_by(key, wanted) and self._value(key) is not None:
-                items[_OBJECT + key] = Item(original, "the value before the first apply")
+                items[_key(key)] = Item(original, "the value before the first apply")
         for key, sysctl in wanted.items():
-            items[_OBJECT + key] = Item(_normal(sysctl.value), sysctl.reason)
+            items[_key(key)] = Item(_normal(sysctl.value), sysctl.reason)
         return items
 
     def actual(self) -> Items:
         """Only the settings that ``desired`` names: the others are nobody's business here."""
-        found = {key: self._value(key[len(_OBJECT) :]) for key in self.desired()}
-        return {key: Item(value) for key, value in found.items() if value is not None}
+        found = {wanted: self._value(str(wanted.parts[0])) for wanted in self.desired()}
+        return {wanted: Item(value) for wanted, value in found.items() if value is not None}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         self.remember()
@@ -61,7 +60,7 @@ class Sysctls(Resource):
 
     def _write(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            (self._paths.sysctls / _key(change)).write_text((change.after or "") + "\n", encoding="ascii")
+            (self._paths.sysctls / str(change.key.parts[0])).write_text((change.after or "") + "\n", encoding="ascii")
 
     def remember(self) -> None:
         """Adds what is not remembered yet, with what goes along; what is remembered is never overwritten."""
@@ -115,8 +114,8 @@ class Sysctls(Resource):
             return None
 
 
-def _key(change: Change) -> str:
-    return change.object[len(_OBJECT) :]
+def _key(name: str) -> Key:
+    return Key.of("sysctl", name)
 
 
 def _normal(value: str) -> str:

@@ -25,6 +25,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import (
     Paths,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key, Part
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 GUARD_UNIT = "egress-gateway-guard.service"
@@ -66,6 +67,13 @@ Sysctls of connection tracking exist after nft, those of the tunnel device after
 
 
 _SOUND, _FAILED = "not failed", "failed"
+_AT_BOOT, _STATE, _NOW = "at boot", "state", "now"
+_VERBS: Mapping[Part, tuple[str, str]] = {
+    _AT_BOOT: ("enable", "disable"),
+    _STATE: ("reset-failed", "reset-failed"),
+    _NOW: ("start", "stop"),
+}
+"""By what of a unit differs: what systemctl does where that is to come, and where it is to go."""
 
 
 class Units(Resource):
@@ -81,13 +89,13 @@ class Units(Resource):
         self._units = units(paths, files)
 
     def desired(self) -> Items:
-        items = {}
+        items: dict[Key, Item] = {}
         for name, text in self._units.items():
-            items["unit " + name] = Item(_state(text), "restore at boot")
-            items["unit %s at boot" % name] = Item("enabled", "restore at boot")
-            items["unit %s state" % name] = Item(_SOUND, "restore at boot")
+            items[Key.of("unit", name)] = Item(_state(text), "restore at boot")
+            items[Key.of("unit", name, _AT_BOOT)] = Item("enabled", "restore at boot")
+            items[Key.of("unit", name, _STATE)] = Item(_SOUND, "restore at boot")
         if GUARD_UNIT in self._units:
-            items["unit %s now" % GUARD_UNIT] = Item("active", "restore at boot")
+            items[Key.of("unit", GUARD_UNIT, _NOW)] = Item("active", "restore at boot")
         return items
 
     def actual(self) -> Items:
@@ -96,18 +104,20 @@ class Units(Resource):
             path = self._paths.units / name
             if path.is_file():
                 text = path.read_text(encoding="utf-8", errors="replace")
-                found["unit " + name] = Item(_state(text) + irregular(path))
+                found[Key.of("unit", name)] = Item(_state(text) + irregular(path))
         for properties in _shown(run(["systemctl", "show", "--property=Id,UnitFileState,ActiveState", *_NAMES]).stdout):
             name = properties.get("Id", "")
             if properties.get("UnitFileState") == "enabled":
-                found["unit %s at boot" % name] = Item("enabled")
+                found[Key.of("unit", name, _AT_BOOT)] = Item("enabled")
             elif self._links(name):
-                found["unit %s at boot" % name] = Item("a link that leads nowhere")
+                found[Key.of("unit", name, _AT_BOOT)] = Item("a link that leads nowhere")
             if name in self._units:
-                found["unit %s state" % name] = Item(_FAILED if properties.get("ActiveState") == _FAILED else _SOUND)
+                found[Key.of("unit", name, _STATE)] = Item(
+                    _FAILED if properties.get("ActiveState") == _FAILED else _SOUND
+                )
             stays = name != GUARD_UNIT and (name in self._units or name in _DAEMONS)
             if properties.get("ActiveState") == "active" and not stays:
-                found["unit %s now" % name] = Item("active")
+                found[Key.of("unit", name, _NOW)] = Item("active")
         return found
 
     def _links(self, name: str) -> list[Path]:
@@ -115,12 +125,11 @@ class Units(Resource):
         return [path for wants in self._paths.units.glob("*.wants") for path in [wants / name] if path.is_symlink()]
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
-        verbs = {" at boot": ("enable", "disable"), " state": ("reset-failed",) * 2, " now": ("start", "stop")}
+        of_files = [change for change in changes if not change.key.parts[1:]]
         orders = [
-            (pair[change.action == "remove"], change.object.split(" ")[1])
+            (_VERBS[change.key.parts[1]][change.action == "remove"], str(change.key.parts[0]))
             for change in changes
-            for ending, pair in verbs.items()
-            if change.object.endswith(ending)
+            if change.key.parts[1:]
         ]
         try:
             for verb, name in orders:
@@ -129,9 +138,8 @@ class Units(Resource):
                 elif verb == "stop":
                     run(["systemctl", "stop", name])
                     run(["systemctl", "reset-failed", name], check=False)
-            for change in changes:
-                if not change.object.endswith(tuple(verbs)):
-                    self._fix_file(change)
+            for change in of_files:
+                self._fix_file(change)
             run(["systemctl", "daemon-reload"])
             for verb, name in orders:
                 if verb in ("enable", "reset-failed", "start"):
@@ -154,7 +162,7 @@ class Units(Resource):
                 link.parent.rmdir()
 
     def _fix_file(self, change: Change) -> None:
-        name = change.object.split(" ")[1]
+        name = str(change.key.parts[0])
         path = self._paths.units / name
         if change.action == "remove":
             path.unlink()

@@ -12,6 +12,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import VETH_PAIR
 from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _ORIGIN = "the veth pair of the gateway's own pods"
@@ -73,8 +74,8 @@ def _is_pair(links: Mapping[str, Mapping[str, Any]], one: str, other: str) -> bo
     return one in links and other in links and links[one].get("link") == other and links[other].get("link") == one
 
 
-def _key(device: str) -> str:
-    return "link " + device
+def _key(device: str) -> Key:
+    return Key.of("link", device)
 
 
 def _found(link: Mapping[str, Any]) -> str:

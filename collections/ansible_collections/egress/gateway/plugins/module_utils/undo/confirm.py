@@ -26,11 +26,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel import proce
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import SEARCH_PATH, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write, write_bytes
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 from ansible_collections.egress.gateway.plugins.module_utils.zipapp import zipapp
 
 TIMER = "egress-gateway-rollback"
-_OBJECT = "unconfirmed apply"
+_KEY = Key.of("unconfirmed apply")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -61,7 +62,7 @@ class Unconfirmed(Resource):
     def actual(self) -> Items:
         ours = (self._paths.pending, self._paths.rollback, self._paths.boot)
         there = any(path.exists() for path in ours)  # a run may have been killed between them
-        return {_OBJECT: Item("rolls back by itself", "confirm_timeout")} if there else {}
+        return {_KEY: Item("rolls back by itself", "confirm_timeout")} if there else {}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         try:

@@ -143,4 +143,4 @@ def test_a_link_in_the_directory_is_not_followed(paths: Paths, tmp_path: Path) -
     (tmp_path / "secret").write_text("x", encoding="utf-8")
     paths.config.mkdir()
     (paths.config / "link").symlink_to(tmp_path / "secret")
-    assert [change.object for change in Files(paths, {}).difference()] == []
+    assert [str(change.key) for change in Files(paths, {}).difference()] == []

@@ -41,7 +41,7 @@ def made(tmp_path: Path, kernel: FakeKernel, settled: bool = True, **states: str
 
 def test_a_master_has_all_and_nobody_else_any(tmp_path: Path) -> None:
     wrong = made(tmp_path, FakeKernel(("10.6.1.11", 24), ("fd00::62", 128)), slot_1="MASTER", slot_2="BACKUP")
-    assert [(c.action, c.object, c.origin) for c in wrong.difference()] == [
+    assert [(c.action, str(c.key), c.origin) for c in wrong.difference()] == [
         ("create", "address 10.6.1.61/32 on eth0", "EgressPolicy shop/web"),
         ("remove", "address fd00::62/128 on eth0", "EgressPolicy pay/api"),
     ]
@@ -51,7 +51,7 @@ def test_a_master_has_all_and_nobody_else_any(tmp_path: Path) -> None:
 
 def test_with_a_subnet_it_is_another_address(tmp_path: Path) -> None:
     found = made(tmp_path, FakeKernel(("10.6.1.61", 24)), slot_1="MASTER").difference()
-    assert [(c.action, c.object) for c in found] == [
+    assert [(c.action, str(c.key)) for c in found] == [
         ("create", "address 10.6.1.61/32 on eth0"),
         ("remove", "address 10.6.1.61/24 on eth0"),
     ]

@@ -98,7 +98,7 @@ class FakePlan:
 
 def test_only_addresses_of_the_plan_before_can_be_left_over() -> None:
     before, now = FakePlan("10.6.1.60", "10.6.1.61"), FakePlan("10.6.1.61")
-    assert [(c.object, c.origin) for c in Leftovers(FakeKernel(), now, before).difference()] == [
+    assert [(str(c.key), c.origin) for c in Leftovers(FakeKernel(), now, before).difference()] == [
         ("address 10.6.1.60/32 on eth0", "policy of 10.6.1.60")
     ]
     assert Leftovers(FakeKernel(), now, None).difference() == ()

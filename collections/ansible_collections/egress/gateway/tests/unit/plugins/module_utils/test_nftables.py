@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import parse_table
 from ansible_collections.egress.gateway.plugins.module_utils.resources import nftables
+from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import items
 
@@ -101,14 +102,14 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_names_and_values_are_those_that_people_write() -> None:
     found = items(LISTING, {"10.0.0.2": "pod default/b"})
-    assert {key: item.value for key, item in found.items() if key.startswith("element")} == {
+    assert {str(key): item.value for key, item in found.items() if key.kind == "element"} == {
         "element 10.0.0.1 of map steer_pods4": 'goto steer.a comment "pod default/a"',
         "element 10.0.0.2 of map steer_pods4": "jump steer.b",
         "element 10.0.0.0/8 of set inside4": "present",
         "element 10.6.0.60-10.6.0.65 of set inside4": "present",
     }
-    assert found["element 10.0.0.1 of map steer_pods4"].origin == "pod default/a"
-    assert found["element 10.0.0.2 of map steer_pods4"].origin == "pod default/b"
+    assert found[Key.of("element", "10.0.0.1", "map", "steer_pods4")].origin == "pod default/a"
+    assert found[Key.of("element", "10.0.0.2", "map", "steer_pods4")].origin == "pod default/b"
 
 
 def test_handles_counters_and_the_order_of_sets_do_not_count(compared: Any) -> None:
@@ -123,7 +124,7 @@ def test_handles_counters_and_the_order_of_sets_do_not_count(compared: Any) -> N
 
 def test_a_deleted_rule_is_one_change(compared: Any) -> None:
     changes = compared(LISTING[:5] + LISTING[6:])
-    assert [(c.object, c.action, c.origin) for c in changes] == [
+    assert [(str(c.key), c.action, c.origin) for c in changes] == [
         ("rule 1 of chain classify", "create", "EgressPolicy default/test")
     ]
     assert changes[0].after == 'ip daddr { 1.2.3.4, 5.6.7.8 } accept comment "EgressPolicy default/test"'
@@ -131,7 +132,7 @@ def test_a_deleted_rule_is_one_change(compared: Any) -> None:
 
 def test_a_rule_without_comment_belongs_to_its_chain(compared: Any) -> None:
     changes = compared(LISTING[:6] + LISTING[7:])
-    assert [(c.object, c.after, c.origin) for c in changes] == [
+    assert [(str(c.key), c.after, c.origin) for c in changes] == [
         ("rule 2 of chain classify", "counter drop", "EgressGateway a")
     ]
 
@@ -139,7 +140,7 @@ def test_a_rule_without_comment_belongs_to_its_chain(compared: Any) -> None:
 def test_an_added_rule_is_told_in_the_kernels_words(compared: Any) -> None:
     foreign = {"rule": {**RULE, "handle": 99, "expr": [{"accept": None}]}}
     changes = compared([*LISTING[:6], foreign, *LISTING[6:]])
-    assert [(c.object, c.action, c.before, c.origin) for c in changes] == [
+    assert [(str(c.key), c.action, c.before, c.origin) for c in changes] == [
         ("rule 2 of chain classify", "remove", "meta mark 7", "not in the plan")
     ]
 
@@ -150,7 +151,7 @@ def test_two_rules_that_changed_places_differ(compared: Any) -> None:
 
 def test_no_table_at_all_is_one_object(compared: Any) -> None:
     changes = compared([])
-    assert [(c.object, c.action, c.after) for c in changes] == [
+    assert [(str(c.key), c.action, c.after) for c in changes] == [
         ("table inet egress_gateway", "create", "1 chains, 3 rules, 2 sets and maps, 4 elements")
     ]
 

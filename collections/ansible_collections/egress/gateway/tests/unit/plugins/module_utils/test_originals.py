@@ -31,7 +31,7 @@ def test_each_is_made_of_the_other(paths: Paths) -> None:
     for path in (paths.originals, paths.originals_copy):
         path.unlink()
         assert originals.read(paths) == BEFORE
-        assert [change.object for change in bring([Originals(paths, True)])] == ["file %s" % path]
+        assert [str(change.key) for change in bring([Originals(paths, True)])] == ["file %s" % path]
         assert json.loads(path.read_text(encoding="utf-8")) == BEFORE
         path.write_text("{", encoding="utf-8")
         assert [change.action for change in bring([Originals(paths, True)])] == ["modify"]
@@ -58,7 +58,7 @@ def test_a_directory_that_others_may_write_to_is_closed(paths: Paths) -> None:
     assert Places(paths, True).difference() == ()
     paths.config.chmod(0o2777)
     (change,) = bring([Places(paths, True)])
-    assert (change.object, change.before) == ("directory %s" % paths.config, "mode 2777")
+    assert (str(change.key), change.before) == ("directory %s" % paths.config, "mode 2777")
     assert paths.config.stat().st_mode & 0o7777 == 0o2755
     paths.state.chmod(0o700)
     assert Places(paths, True).difference() == (), "nothing against who is stricter"

@@ -55,7 +55,7 @@ def test_the_first_original_is_never_overwritten(paths: Paths) -> None:
 
 def test_what_a_plan_no_longer_has_goes_back_and_is_forgotten(paths: Paths) -> None:
     bring([sysctls(paths, loose="2", range="3 4")])
-    assert [c.object for c in sysctls(paths, loose="2").difference()] == ["sysctl net/core/range"]
+    assert [str(c.key) for c in sysctls(paths, loose="2").difference()] == ["sysctl net/core/range"]
     bring([sysctls(paths, loose="2")])
     assert value(paths, "net/core/range") == "1 2"
     (paths.sysctls / "net/core/range").write_text("7 8\n", encoding="ascii")

@@ -104,11 +104,11 @@ def test_a_failed_unit_is_named_and_reset(tmp_path: Path, systemctl: Systemctl) 
     bring([Units(paths, FILES)])
     systemctl.failed.add(RESTORE_UNIT)
     (change,) = Units(paths, FILES).difference()
-    assert (change.object, change.before) == ("unit %s state" % RESTORE_UNIT, "failed")
+    assert (str(change.key), change.before) == ("unit %s state" % RESTORE_UNIT, "failed")
     bring([Units(paths, FILES)])
     assert "reset-failed " + RESTORE_UNIT in systemctl.log
     (tmp_path / RESTORE_UNIT).chmod(0o666)
-    assert [change.object for change in bring([Units(paths, FILES)])] == ["unit " + RESTORE_UNIT]
+    assert [str(change.key) for change in bring([Units(paths, FILES)])] == ["unit " + RESTORE_UNIT]
 
 
 def test_absent_after_a_reboot_leaves_nothing(tmp_path: Path, systemctl: Systemctl) -> None:
@@ -137,7 +137,7 @@ def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemct
     paths = Paths(units=tmp_path)
     bring([Units(paths, FILES)])
     worker = {name: text for name, text in FILES.items() if name not in ("keepalived.conf", "notify.sh")}
-    assert [c.object for c in Units(paths, worker).difference()] == [
+    assert [str(c.key) for c in Units(paths, worker).difference()] == [
         "unit " + KEEPALIVED_UNIT,
         "unit %s at boot" % KEEPALIVED_UNIT,
     ]

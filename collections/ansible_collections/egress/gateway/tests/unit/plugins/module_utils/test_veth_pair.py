@@ -74,7 +74,7 @@ def test_a_right_pair_is_left_alone() -> None:
 def test_what_is_wrong_with_an_end_is_set_right_in_place(changed: dict[str, Any], lines: list[str]) -> None:
     resource = VethPair(FakeKernel(worker={**WORKER, **changed}, gateway=GATEWAY), FakePlan)
     (change,) = resource.difference()
-    assert change.object == "link egress.worker"
+    assert str(change.key) == "link egress.worker"
     resource.fix([change])
     assert not [line for line in lines if line.startswith(("link delete", "link add"))]
     assert "link set dev egress.worker address %s mtu 1450 arp off addrgenmode none nomaster" % MAC in lines
@@ -97,7 +97,7 @@ def test_a_foreign_address_on_an_end_goes(lines: list[str]) -> None:
 
 def test_a_node_that_is_no_gateway_has_no_pair() -> None:
     changes = VethPair(FakeKernel(worker=WORKER, gateway=GATEWAY), None).difference()
-    assert [(c.object, c.action) for c in changes] == [
+    assert [(str(c.key), c.action) for c in changes] == [
         ("link egress.worker", "remove"),
         ("link egress.gateway", "remove"),
     ]
