@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import limits
-from ansible_collections.egress.gateway.plugins.module_utils.transaction import has_systemd
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -35,6 +35,10 @@ def limit_commands(module: AnsibleModule) -> None:
 def forgo_cycle_collection() -> None:
     """Python looks for cycles again and again while a large table is read, and this process ends soon."""
     gc.disable()
+
+
+def has_systemd() -> bool:
+    return Path("/run/systemd/system").is_dir()
 
 
 def service(module: AnsibleModule) -> bool:

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     NodeBundle,
     foreign_files,
@@ -20,29 +17,17 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
 )
 from ansible_collections.egress.gateway.plugins.module_utils.checks import preflight
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
-from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import (
-    DEVICE,
     NFT_TABLE,
     PLAN,
-    RULESET,
-    VETH_PAIR,
     Paths,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.resources.connected import Connected
-from ansible_collections.egress.gateway.plugins.module_utils.resources.conntrackd import Conntrackd
-from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import DropIns, networkd_warnings
-from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record, sweep
-from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
-from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
-from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
-from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
+from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import sweep
 from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import LOST, Originals
-from ansible_collections.egress.gateway.plugins.module_utils.resources.peers import Forwarding, Neighbours
-from ansible_collections.egress.gateway.plugins.module_utils.resources.places import Places
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
     NotConverged,
@@ -51,21 +36,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.resource 
     clear,
     settle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import LastRoutes, Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
-from ansible_collections.egress.gateway.plugins.module_utils.resources.units import Units
-from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
-from ansible_collections.egress.gateway.plugins.module_utils.undo import confirm, lock
-
-_FAILOVER = 0.5
-"""Seconds; keepalived's script has the routes of a slot that went elsewhere back in a tenth of that."""
-
-
-_OF_KERNEL = (
-    *(HostFirewallAccepts, Addresses, Connected, Forwarding, LastRoutes, Link, Neighbours),
-    *(Routes, Rules, Sysctls, Table, VethPair),
+from ansible_collections.egress.gateway.plugins.module_utils.transition import (
+    Transition,
+    differences,
+    record,
+    resources,
 )
-"""Resources whose objects the kernel has, and others may take away."""
+from ansible_collections.egress.gateway.plugins.module_utils.undo import confirm, lock
 
 
 @dataclass
@@ -84,77 +62,6 @@ class Outcome:
     rollback_error: NodeError | None = None
 
 
-def has_systemd() -> bool:
-    return Path("/run/systemd/system").is_dir()
-
-
-def resources(
-    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None, kernel: Kernel
-) -> tuple[Resource, ...]:
-    """Everything of ours on a node, in the order in which it comes to be; it goes in reverse.
-
-    A packet is marked only after the marks have their rules and routes; a gateway owns an address only after its
-    translation rules are there. Of two steps in reverse the same holds: addresses first, marks next, their rules last.
-    """
-    files = wanted.files if wanted else {}
-    plan = wanted.plan if wanted else None
-    sysctls = plan.sysctls if plan else ()
-    link = Link(kernel, paths, plan)
-    found: list[Resource] = [
-        Places(paths, wanted is not None),
-        Originals(paths, wanted is not None and before is not None),
-    ]
-    found += [DropIns(paths, wanted is not None)] if service else []
-    found += [
-        Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_wire(key) and not _of_conntrack(key)),
-        link,
-        Sysctls(paths, sysctls, _of_device, remember=False),
-        Addresses(kernel, plan),
-        Connected(kernel, plan),
-        VethPair(kernel, plan),
-        Sysctls(paths, sysctls, _of_wire, remember=False),
-        Neighbours(kernel, plan.peers if plan else ()),
-        Forwarding(kernel, plan.peers if plan else ()),
-        Routes(kernel, plan),
-        Rules(kernel, plan),
-        HostFirewallAccepts(plan),
-        Table(kernel, files.get(RULESET), plan.origins if plan else {}),
-        Sysctls(paths, sysctls, _of_conntrack),
-        LastRoutes(kernel, plan),
-        Rules(kernel, plan, last=True),
-        Leftovers(kernel, plan, before.plan if before else None),
-        Files(paths, files),
-    ]
-    if service:
-        found.append(Units(paths, files))
-    keepalived = Keepalived(paths, files, service, link.is_to_be_made)
-    floating = Floating(kernel, paths, plan, lambda: not keepalived.difference())
-    return (*found, Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None))
-
-
-def record(paths: Paths, wanted: NodeBundle | None) -> Record:
-    return Record(paths, wanted.files[PLAN] if wanted else None)
-
-
-def differences(
-    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None
-) -> tuple[Change, ...]:
-    """How the node differs from the bundle, by object. Changes nothing."""
-    everything = (*resources(paths, service, wanted, before, Kernel()), record(paths, wanted))
-    return tuple(change for resource in everything for change in resource.difference())
-
-
-def settled_differences(
-    paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None
-) -> tuple[Change, ...]:
-    """The same, but for what a failover that is going on just now puts right by itself."""
-    found = differences(paths, service, wanted, before)
-    if found:
-        time.sleep(_FAILOVER)
-        found = differences(paths, service, wanted, before)
-    return found
-
-
 def apply(
     paths: Paths,
     service: bool,
@@ -171,23 +78,26 @@ def apply(
     is whatever was not confirmed before.
     """
     if check_only:
-        outcome, before = _prepare(paths, service, wanted, confirm_seconds)
-        _end_connections(outcome, wanted, before, cut, check_only)
+        transition = _read(paths, service, wanted)
+        outcome = _prepare(transition, confirm_seconds)
+        _end_connections(outcome, transition, cut, check_only)
         if outcome.error is not None:
-            _repair_at_least(outcome, paths, service, wanted, before, check_only)
+            _repair_at_least(outcome, transition, check_only)
         return outcome
     with lock.held(paths):
         sweep(paths)
-        outcome, before = _prepare(paths, service, wanted, confirm_seconds)
+        transition = _read(paths, service, wanted)
+        outcome = _prepare(transition, confirm_seconds)
         if outcome.error is not None:
-            _repair_at_least(outcome, paths, service, wanted, before, check_only)
+            _repair_at_least(outcome, transition, check_only)
         else:
             waiting = confirm.read(paths) if confirm_seconds else None
             if confirm_seconds and outcome.changes and waiting is None:
-                confirm.arm(paths, service, before.files if isinstance(before, NodeBundle) else None, confirm_seconds)
+                before = transition.before.files if transition.before else None
+                confirm.arm(paths, service, before, confirm_seconds)
             if outcome.changes:
-                _carry_out(outcome, paths, service, wanted, before)
-            _end_connections(outcome, wanted, before, cut, check_only)
+                _carry_out(outcome, transition)
+            _end_connections(outcome, transition, cut, check_only)
             _keep_promise(outcome, paths, confirm_seconds, waiting is None)
         lock.remove_traces(paths, everything=wanted is None and outcome.error is None)
     return outcome
@@ -203,15 +113,13 @@ def confirmed(paths: Paths, check_only: bool = False) -> Outcome:
     return outcome
 
 
-def _end_connections(
-    outcome: Outcome, wanted: NodeBundle | None, before: NodeBundle | NodeError | None, cut: bool, check_only: bool
-) -> None:
+def _end_connections(outcome: Outcome, transition: Transition, cut: bool, check_only: bool) -> None:
     """After everything else: what ends now begins anew under what is in force."""
     if outcome.error is not None:
         return
-    texts = [one.files[PLAN] if isinstance(one, NodeBundle) else "" for one in (before, wanted)]
+    before, after = (one.files[PLAN] if one else "" for one in (transition.before, transition.wanted))
     try:
-        outcome.ended = end_connections(texts[0], texts[1], cut, check_only)
+        outcome.ended = end_connections(before, after, cut, check_only)
     except NodeError as error:
         outcome.warnings.append(str(error))
 
@@ -229,108 +137,72 @@ def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: b
         outcome.warnings.append("what waits for a confirmation is as it was before: %s" % error)
 
 
-def _prepare(
-    paths: Paths, service: bool, wanted: NodeBundle | None, confirm_seconds: int
-) -> tuple[Outcome, NodeBundle | NodeError | None]:
-    """The differences, checked as far as that goes without changing anything, and what the node holds."""
+def _read(paths: Paths, service: bool, wanted: NodeBundle | None) -> Transition:
+    try:
+        return Transition(paths, service, wanted, installed(paths))
+    except NodeError as error:
+        return Transition(paths, service, wanted, None, unreadable=error)
+
+
+def _prepare(transition: Transition, confirm_seconds: int) -> Outcome:
+    """The differences, checked as far as that goes without changing anything."""
+    paths, wanted, before, unreadable = transition.paths, transition.wanted, transition.before, transition.unreadable
     outcome = Outcome(files_before=read_files(paths))
-    before = _installed(paths, outcome)
+    if unreadable is not None:
+        outcome.warnings.append("what %s held cannot be read, nor rolled back to: %s" % (paths.config, unreadable))
     strange = foreign_files(paths)
     if wanted is None and strange:
         outcome.warnings.append("%s stays, for it holds %s" % (paths.config, ", ".join(strange)))
     try:
         preflight.require_tools(wanted)
-        outcome.changes = differences(paths, service, wanted, before if isinstance(before, NodeBundle) else None)
-        if confirm_seconds and isinstance(before, NodeError):
-            raise NodeError("with a time limit the node must be able to go back, and it cannot: %s" % before)
+        outcome.changes = differences(transition)
+        if confirm_seconds and unreadable is not None:
+            raise NodeError("with a time limit the node must be able to go back, and it cannot: %s" % unreadable)
         if wanted is not None and outcome.changes:
-            plan = before.plan if isinstance(before, NodeBundle) else None
-            outcome.warnings += preflight.check(wanted, plan, Kernel(), paths, outcome.changes)
-            outcome.warnings += networkd_warnings(paths, service)
-        if Originals(paths, wanted is not None and before is not None).lost():
+            plan = before.plan if before else None
+            outcome.warnings += preflight.check(wanted, plan, transition.kernel, paths, outcome.changes)
+            outcome.warnings += networkd_warnings(paths, transition.service)
+        if Originals(paths, wanted is not None and (before is not None or unreadable is not None)).lost():
             outcome.warnings.append(LOST % paths.originals)
         if not confirm_seconds:
             outcome.changes = (*outcome.changes, *confirm.Unconfirmed(paths).difference())
     except NodeError as error:
         outcome.error = error
-    return outcome, before
+    return outcome
 
 
-def _installed(paths: Paths, outcome: Outcome) -> NodeBundle | NodeError | None:
-    try:
-        return installed(paths)
-    except NodeError as error:
-        outcome.warnings.append("what %s held cannot be read, nor rolled back to: %s" % (paths.config, error))
-        return error
-
-
-def _carry_out(
-    outcome: Outcome, paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | NodeError | None
-) -> None:
-    known = before if isinstance(before, NodeBundle) else None
+def _carry_out(outcome: Outcome, transition: Transition) -> None:
     done: list[Change] = []
-    outcome.error = attempt(paths, service, wanted, known, done)
+    outcome.error = attempt(transition, done)
     if outcome.error is None:
         predicted = {change.key for change in outcome.changes}
         outcome.changes += tuple(change for change in done if change.key not in predicted)
         return
-    if isinstance(before, NodeError):
-        outcome.rollback_error = before
+    if transition.unreadable is not None:
+        outcome.rollback_error = transition.unreadable
         return
-    outcome.rollback_error = attempt(paths, service, wanted=before, before=wanted)
+    back = transition.back()
+    outcome.rollback_error = attempt(back)
     outcome.rolled_back = outcome.rollback_error is None
-    if before is not None and not outcome.rolled_back:  # neither goes as a whole: closed at least, and what else goes
-        repair(repairable(paths, service, before, wanted))
+    if (
+        back.wanted is not None and not outcome.rolled_back
+    ):  # neither goes as a whole: closed at least, and what else goes
+        repair(repairable(back))
 
 
-def repairable(
-    paths: Paths, service: bool, wanted: NodeBundle, before: NodeBundle | None, only_closing: bool = False
-) -> list[Resource]:
-    """What of the kernel may be repaired on its own; what keeps governed packets in comes first."""
-    everything = resources(paths, service, wanted, before, Kernel())
-    chosen = [r for r in everything if isinstance(r, _OF_KERNEL) and (r.closes or not only_closing)]
-    return sorted(chosen, key=lambda resource: not resource.closes)
-
-
-def lacking(resource: Resource) -> tuple[Change, ...]:
-    """What is not there or not as it should be; what somebody added is left to a whole run."""
-    return tuple(change for change in resource.difference() if change.action != "remove")
-
-
-def repair(chosen: Sequence[Resource]) -> tuple[list[Change], list[NodeError]]:
-    """With the lock held: each as far as it goes, whatever becomes of the others. What was done, and what was not."""
-    done: list[Change] = []
-    problems: list[NodeError] = []
-    for resource in chosen:
-        try:
-            resource.forget()
-            if lacking(resource):
-                done += settle(resource, ("create", "modify"))
-        except NodeError as error:
-            problems.append(error)
-    return done, problems
-
-
-def _repair_at_least(
-    outcome: Outcome,
-    paths: Paths,
-    service: bool,
-    wanted: NodeBundle | None,
-    before: NodeBundle | NodeError | None,
-    check_only: bool,
-) -> None:
+def _repair_at_least(outcome: Outcome, transition: Transition, check_only: bool) -> None:
     """A run that is refused, on a node that has a plan: what of it is broken is no better for waiting.
 
     Of a plan that cannot be read nothing is known, but that governed packets are to stay in.
     """
-    if wanted is None or before is None:
+    if transition.wanted is None or (transition.before is None and transition.unreadable is None):
         return
     outcome.refused = True
     chosen: list[Resource] = []
-    if isinstance(before, NodeBundle):
-        chosen = repairable(paths, service, before, before)
+    if transition.before is not None:
+        chosen = repairable(transition.staying())
     elif has_table(NFT_TABLE) is False:
-        chosen = repairable(paths, service, wanted, None, only_closing=True)
+        chosen = repairable(transition, only_closing=True)
     if not check_only:
         done, outcome.unrepaired = repair(chosen)
         outcome.changes = tuple(done)
@@ -341,21 +213,15 @@ def _repair_at_least(
             outcome.changes += lacking(resource)
 
 
-def attempt(
-    paths: Paths,
-    service: bool,
-    wanted: NodeBundle | None,
-    before: NodeBundle | None,
-    done: list[Change] | None = None,
-) -> NodeError | None:
+def attempt(transition: Transition, done: list[Change] | None = None) -> NodeError | None:
     """Brings the node there and reads all of it once more; why not, if not, whatever it was. Adds to what is done."""
     try:
-        changes = _converge(paths, service, wanted, before)
+        changes = _converge(transition)
         if done is not None:
             done += changes
-        if differences(paths, service, wanted, before):  # a script of keepalived's crossed our way: once more
-            _converge(paths, service, wanted, before)
-            _require_equal(differences(paths, service, wanted, before))
+        if differences(transition):  # a script of keepalived's crossed our way: once more
+            _converge(transition)
+            _require_equal(differences(transition))
     except NodeError as error:
         return error
     except Exception as error:
@@ -368,10 +234,10 @@ def _require_equal(rest: Sequence[Change]) -> None:
         raise NotConverged(rest, None)
 
 
-def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: NodeBundle | None) -> tuple[Change, ...]:
-    everything = resources(paths, service, wanted, before, Kernel())
+def _converge(transition: Transition) -> tuple[Change, ...]:
+    everything = resources(transition)
     early: list[Change] = []
-    if wanted is None:
+    if transition.wanted is None:
         done = clear(everything)
     else:
         for resource in everything:  # before anything is remembered in a file that is made anew
@@ -381,17 +247,4 @@ def _converge(paths: Paths, service: bool, wanted: NodeBundle | None, before: No
             if isinstance(resource, Sysctls):
                 resource.remember()
         done = early + bring(everything)
-    return (*done, *settle(record(paths, wanted), ("create", "modify", "remove")))
-
-
-def _of_conntrack(key: str) -> bool:
-    """Settings that exist only once something has connections tracked, as our table does."""
-    return key.startswith("net/netfilter/")
-
-
-def _of_device(key: str) -> bool:
-    return "/%s/" % DEVICE in key
-
-
-def _of_wire(key: str) -> bool:
-    return any("/%s/" % device in key for device in VETH_PAIR)
+    return (*done, *settle(record(transition.paths, transition.wanted), ("create", "modify", "remove")))

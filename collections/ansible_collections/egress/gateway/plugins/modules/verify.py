@@ -156,7 +156,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import drift
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import held
-from ansible_collections.egress.gateway.plugins.module_utils.transaction import settled_differences
+from ansible_collections.egress.gateway.plugins.module_utils.transition import Transition, settled_differences
 from ansible_collections.egress.gateway.plugins.module_utils.undo.rollback import seconds_left
 
 
@@ -181,7 +181,7 @@ def main() -> None:
         before, wanted = _bundles(paths, module.params["payload"])
         if wanted is None:
             raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
-        found = drift(settled_differences(paths, task.service(module), wanted, before))
+        found = drift(settled_differences(Transition(paths, task.service(module), wanted, before)))
         wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))

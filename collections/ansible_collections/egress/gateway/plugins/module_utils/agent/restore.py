@@ -32,6 +32,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table, nft_generation
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import KEEPALIVED, NFT_TABLE, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import SETTLED, Floating
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived
 from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
@@ -41,7 +42,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.resource 
 from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
-from ansible_collections.egress.gateway.plugins.module_utils.transaction import lacking, repair, repairable
+from ansible_collections.egress.gateway.plugins.module_utils.transition import Transition
 from ansible_collections.egress.gateway.plugins.module_utils.undo import lock
 
 _LARGE = 1 << 20
@@ -83,7 +84,7 @@ class Restore(Task):
         return [str(change.key) for change in done], problems
 
     def _repairable(self, bundle: NodeBundle, only_closing: bool = False) -> list[Resource]:
-        return repairable(self._paths, self._service, bundle, bundle, only_closing)
+        return repairable(Transition(self._paths, self._service, bundle, bundle), only_closing)
 
     def _chosen(self, bundle: NodeBundle, kinds: frozenset[str]) -> Sequence[Resource]:
         raise NotImplementedError

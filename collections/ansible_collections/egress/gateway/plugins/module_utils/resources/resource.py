@@ -151,7 +151,7 @@ def clear(resources: Sequence[Resource]) -> list[Change]:
     return [change for resource in reversed(resources) for change in settle(resource, ("create", "modify", "remove"))]
 
 
-def listed(objects: Sequence[Key]) -> str:
+def listed(objects: Sequence[object]) -> str:
     """The first five, for a sentence."""
     return ", ".join(map(str, objects[:5])) + (" and %d more" % (len(objects) - 5) if len(objects) > 5 else "")
 

@@ -14,7 +14,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import settle
-from ansible_collections.egress.gateway.plugins.module_utils.transaction import attempt, record
+from ansible_collections.egress.gateway.plugins.module_utils.transaction import attempt
+from ansible_collections.egress.gateway.plugins.module_utils.transition import Transition, record
 from ansible_collections.egress.gateway.plugins.module_utils.undo import confirm, lock
 
 _AGAIN = 10
@@ -65,7 +66,7 @@ def wait_and_go_back(paths: Paths) -> bool:
 
 def _go_back(paths: Paths, pending: confirm.Pending) -> None:
     wanted = None if pending.files is None else from_files(pending.files)
-    error = attempt(paths, pending.service, wanted, _installed(paths))
+    error = attempt(Transition(paths, pending.service, wanted, _installed(paths)))
     if error is not None:
         raise error
     confirm.disarm(paths)

@@ -150,7 +150,7 @@ def test_a_run_that_fails_is_told_of_and_tried_again(told: list[str], monkeypatc
     task = Fake(error=RuntimeError("no lock"))
     schedule = Schedule(loop, task)
     schedule.hear(frozenset(["x"]))
-    reports = drive(loop, schedule, 0.05)
+    reports = drive(loop, schedule, 0.5)
     assert [report.problem for report in reports] == ["RuntimeError: no lock"]
     task.error = None
     assert [report.repaired for report in drive(loop, schedule, 1.0)] == [["x", "y"]]
