@@ -172,9 +172,10 @@ def node(number: int) -> dict[str, Any]:
     }
 
 
-def pods(count: int, nodes: int, namespaces: int) -> Iterator[str]:
+def pods(count: int, nodes: int, namespaces: int, *, slim: bool = False) -> Iterator[str]:
     """The first on each node is the node's own: a daemon on the host network."""
-    template = json.dumps(POD, indent=4).replace('"%HOSTNETWORK%"', "%HOSTNETWORK%")
+    whole = _line(_slim(POD)) if slim else json.dumps(POD, indent=4)
+    template = whole.replace('"%HOSTNETWORK%"', "%HOSTNETWORK%")
     for number in range(count):
         on, place = number % nodes, number // nodes
         own = place == 0
@@ -197,16 +198,44 @@ def pods(count: int, nodes: int, namespaces: int) -> Iterator[str]:
         yield text
 
 
-def write_cluster(path: Path, size: float) -> None:
-    nodes, namespaces = int(NODES * size), int(POLICIES * size) // NAMESPACES_FOR
-    items = [json.dumps(node(number), indent=4) for number in range(nodes)]
-    for number in range(namespaces):
+def few_objects(size: float) -> Iterator[dict[str, Any]]:
+    """All but the pods."""
+    yield from (node(number) for number in range(int(NODES * size)))
+    for number in range(int(POLICIES * size) // NAMESPACES_FOR):
         labels = {"pci": "true"} if number % 20 == 0 else {"stage": f"s{number % 4}"}
-        name = f"team-{number:03}"
-        items.append(json.dumps({"kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+        yield {"kind": "Namespace", "metadata": {"name": f"team-{number:03}", "labels": labels}}
     cidrs = ["10.96.0.0/12", "fd00:96::/112"]
-    items.append(json.dumps({"kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}))
-    items += pods(int(PODS * size), nodes, namespaces)
+    yield {"kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
+
+
+def _slim(item: dict[str, Any]) -> dict[str, Any]:
+    """What ``egress-compiler snapshot`` leaves of a node or a pod."""
+    kept = {
+        "metadata": ("labels", "name", "namespace"),
+        "spec": ("hostNetwork", "nodeName", "podCIDR", "podCIDRs", "cidrs"),
+    }
+    kept["status"] = ("addresses", "phase", "podIP", "podIPs")
+    parts = {
+        part: {key: item[part][key] for key in keys if key in item[part]} for part, keys in kept.items() if part in item
+    }
+    return {"apiVersion": "v1", "kind": item["kind"], **parts}
+
+
+def _line(item: dict[str, Any]) -> str:
+    return json.dumps(item, sort_keys=True)
+
+
+def write_snapshot(path: Path, size: float) -> None:
+    """The cluster as ``egress-compiler snapshot`` writes it, one object a line."""
+    of_pods = pods(int(PODS * size), int(NODES * size), int(POLICIES * size) // NAMESPACES_FOR, slim=True)
+    lines = (f"    {text}" for text in (*(_line(_slim(item)) for item in few_objects(size)), *of_pods))
+    text = ",\n".join(lines)
+    path.write_text(f'{{\n  "apiVersion": "v1",\n  "kind": "List",\n  "items": [\n{text}\n  ]\n}}\n')
+
+
+def write_cluster(path: Path, size: float) -> None:
+    items = [json.dumps(item, indent=4) for item in few_objects(size)]
+    items += pods(int(PODS * size), int(NODES * size), int(POLICIES * size) // NAMESPACES_FOR)
     text = ",\n".join(items).replace("\n", "\n        ")
     path.write_text(f'{{\n    "apiVersion": "v1",\n    "items": [\n        {text}\n    ],\n    "kind": "List"\n}}\n')
 
@@ -271,7 +300,7 @@ def write_policies(directory: Path, documents: list[dict[str, Any]]) -> None:
         (directory / f"team-{number:03}.yaml").write_text("---\n".join(texts))
 
 
-def write_input(root: Path, size: float) -> Inputs:
+def write_input(root: Path, size: float, *, slim: bool = False) -> Inputs:
     write_policies(root / "policies", list(policies(size)))
-    write_cluster(root / "cluster.json", size)
+    (write_snapshot if slim else write_cluster)(root / "cluster.json", size)
     return Inputs((root / "policies",), (root / "cluster.json",), lock=root / "egress.lock.json")
