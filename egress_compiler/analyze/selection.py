@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from egress_compiler.diagnostics import Collector, counted, listing, nearest, quoted
 from egress_compiler.labels import LabelIndex, Requirement
@@ -109,15 +110,20 @@ class _LabelValues:
 
     def __init__(self, resolved: Resolved) -> None:
         self._cluster = resolved.cluster
-        self._by_namespace: dict[str, list[Pod]] = {}
-        for pod in resolved.cluster.pods:
-            self._by_namespace.setdefault(pod.namespace, []).append(pod)
+
+    @cached_property
+    def _by_namespace(self) -> Mapping[str, Sequence[Pod]]:
+        pods: dict[str, list[Pod]] = {}
+        for pod in self._cluster.pods:
+            pods.setdefault(pod.namespace, []).append(pod)
+        return pods
 
     def why_nothing(self, policy: Policy) -> str:
-        where, pods = "in the cluster", list(self._cluster.pods)
+        where = "in the cluster"
+        pods: Sequence[Pod] = self._cluster.pods
         if policy.namespaced:
             where = f"in the namespace {policy.ref.namespace}"
-            pods = self._by_namespace.get(policy.ref.namespace, [])
+            pods = self._by_namespace.get(policy.ref.namespace, ())
         elif policy.namespace_selector is not None:
             selected = [n.name for n in self._cluster.namespaces if policy.namespace_selector.matches(n.labels)]
             if not selected:

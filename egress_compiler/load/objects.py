@@ -7,7 +7,7 @@ structs.  Both may be single objects, Lists, or several documents.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -273,11 +273,15 @@ def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator
         )
         return
     if decoded.items is None:
-        yield from _object(content, JsonItem(file, start, end, None), "", found)
+        single = _object(content, JsonItem(file, start, end, None), "", found)
+        if single is not None:
+            yield single
         return
     of_items = _kind_of_items(decoded.kind)
-    for number, item in enumerate(decoded.items):
-        yield from _object(item, JsonItem(file, start, end, number), of_items, found)
+    for number, text in enumerate(decoded.items):
+        located = _object(text, JsonItem(file, start, end, number), of_items, found)
+        if located is not None:
+            yield located
 
 
 def _kind_of_items(kind: object) -> str:
@@ -285,16 +289,16 @@ def _kind_of_items(kind: object) -> str:
     return kind.removesuffix("List") if isinstance(kind, str) else ""
 
 
-def _object(text: bytes | msgspec.Raw, origin: JsonItem, of_items: str, found: Collector) -> Sequence[Located]:
+def _object(text: bytes | msgspec.Raw, origin: JsonItem, of_items: str, found: Collector) -> Located | None:
     """The object, where its kind is wanted."""
     try:
         item = _object_decoder.decode(text)
     except msgspec.ValidationError as problem:
         # Foreign kinds have other fields, or the same with other types.
         _report_misfit(text, str(problem), origin, of_items, found)
-        return ()
+        return None
     item.kind = item.kind or of_items
-    return (Located(item, origin),) if wanted(item.apiVersion, item.kind) else ()
+    return Located(item, origin) if wanted(item.apiVersion, item.kind) else None
 
 
 def _report_misfit(text: bytes | msgspec.Raw, problem: str, origin: JsonItem, of_items: str, found: Collector) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 from egress_compiler.document import Path
@@ -112,8 +113,10 @@ class PodAddresses:
             if len(staying) > 1:
                 every = sorted(staying, key=lambda claim: claim.pod.key)
                 shared.append(SharedAddress(address, tuple(every)))
-        pods = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod, _, _ in self._owners)
-        known = sorted((pod for pod in pods if pod.addresses), key=lambda pod: (pod.namespace, pod.name))
+        pods: Iterable[Pod] = (owner.pod for owner in self._owners)
+        if lost:
+            pods = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod in pods)
+        known = sorted((pod for pod in pods if pod.addresses), key=attrgetter("namespace", "name"))
         bad = sorted(self._bad, key=lambda one: (one.claim.pod.key, one.problem))
         return tuple(known), tuple(sorted(shared, key=lambda one: one.address)), tuple(bad)
 
