@@ -17,11 +17,11 @@ def change(there: str, wanted: str) -> dict[str, Any]:
     subprocess.run(["nft", "-f", "-"], input=there, text=True, check=True)
     kernel = Kernel()
     table = Table(kernel, wanted, {})
-    before = [c.object for c in table.difference()]
+    before = [str(c.key) for c in table.difference()]
     script = table.script() if before else ""
     done = subprocess.run(["nft", "-f", "-"], input=script, text=True, check=False, stderr=subprocess.PIPE)
     kernel.forget()
-    left = [c.object for c in table.difference()]
+    left = [str(c.key) for c in table.difference()]
     return {"script": script, "whole": script == wanted, "differed": before, "left": left, "error": done.stderr}
 
 
