@@ -10,30 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from egress_compiler.allocate.answers import Answers, answer_key, give_answers, possible_numbers
 from egress_compiler.allocate.eips import NO_EIP, EipPair, choose_eips, default_pair, pair_named
+from egress_compiler.allocate.gone import GoneAnswer, Left, gone_locks, left_with, policy_of
 from egress_compiler.allocate.groups import eip_groups
-from egress_compiler.allocate.numbers import Exhausted, keep_or_give
+from egress_compiler.allocate.numbers import Exhausted
 from egress_compiler.allocate.placement import Unit, even_out, place_units
-from egress_compiler.diagnostics import Collector
-from egress_compiler.model.lock import EipLock, GatewayLock, Lock, PolicyLock, SlotLock
+from egress_compiler.allocate.slots import Slot, SlotNumbers, limit_place, slot_numbers, slot_of
+from egress_compiler.diagnostics import Collector, counted, listing
+from egress_compiler.model.lock import EipLock, GatewayLock, GoneLock, Lock, PolicyLock
 from egress_compiler.model.policy import Gateway, Ref
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import Family
-from egress_compiler.numbering import MAX_NODE_INDEX, MAX_SLOT, MAX_VRID
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
-from egress_compiler.source import Position
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One gateway on one preferred node.  ``order`` are the gateway's nodes as they take over, preferred first."""
-
-    number: int
-    gateway: str
-    node: str
-    vrid: int
-    tunnel_vips: Mapping[Family, int]
-    order: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +41,15 @@ class Placement:
 class Allocation:
     """``node_index`` gives tunnel address and MAC of every node; ``slots`` is keyed by slot number.
 
-    ``groups`` has of each EIP that is in use, as the lock names it, all those that share its node, itself among them.
+    ``answers`` has the answer number of every policy, ``gone`` those that no policy gives any more; ``groups`` has of
+    each EIP that is in use, as the lock names it, all those that share its node, itself among them.
     """
 
     node_index: Mapping[str, int]
     slots: Mapping[int, Slot]
     placements: Mapping[Ref, Placement]
+    answers: Mapping[Ref, int]
+    gone: tuple[GoneAnswer, ...]
     groups: Mapping[str, tuple[str, ...]]
     lock: Lock
 
@@ -70,24 +62,36 @@ def allocate(
     for policy in resolved.policies:
         by_gateway[policy.gateway.name].append(policy)
     total: Counter[str] = Counter()
+    before = _entries_by_gateway(lock)
     shares = [
-        _share(resolved.gateways[name], policies, lock, total, rebalance) for name, policies in by_gateway.items()
+        _share(resolved.gateways[name], policies, lock, before.get(name, _Entries({}, {})), total, rebalance)
+        for name, policies in by_gateway.items()
     ]
-    pairs = {key for share in shares for key in share.slot_keys()}
-    numbers = _numbers(resolved, pairs, lock, settings, found)
-    slots = {number.slot: _slot(key, number, resolved, settings) for key, number in numbers.slots.items()}
+    keys = {key for share in shares for key in share.slot_keys()}
+    numbers = slot_numbers(resolved, keys, lock, settings, found)
+    answers = _answers(shares, resolved, lock, settings, found)
+    by_policy = {ref: answers.numbers.get(answer_key(ref, pair), 0) for s in shares for ref, pair in s.eips.items()}
+    slots = {number.slot: slot_of(key, number, resolved, settings) for key, number in numbers.slots.items()}
     families = {share.gateway: resolved.gateways[share.gateway].families for share in shares}
     placements = {ref: _placement(s, ref, numbers, families[s.gateway]) for s in shares for ref in s.eips}
     groups = {key: keys for share in shares for keys in share.groups.values() for key in keys}
+    used = _used(shares, placements)
+    possible = possible_numbers(settings.foreign_marks)
+    gone = gone_locks(lock, answers.numbers, answers.last, possible, used)
     new_lock = Lock(
         nodes=numbers.nodes,
         slots=numbers.slots,
         gateways={share.gateway: share.default for share in shares if share.default is not None},
         eips={key: entry for share in shares for key, entry in share.eip_locks(lock).items()},
         policies={str(ref): entry for share in shares for ref, entry in share.policy_locks().items()},
+        answers=answers.numbers,
+        last_answer=answers.last,
+        gone=gone,
         underlay=resolved.cluster.underlay,
     )
-    return Allocation(numbers.nodes, dict(sorted(slots.items())), placements, groups, new_lock)
+    return Allocation(
+        numbers.nodes, dict(sorted(slots.items())), placements, by_policy, _gone(gone, used), groups, new_lock
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,31 @@ class _Share:
         return locks
 
 
+class _Entries(NamedTuple):
+    """Of one gateway what the lock says of its EIPs, and the nodes of its policies with useNodeIP."""
+
+    eips: dict[str, EipLock]
+    nodes: dict[str, str]
+
+
+def _entries_by_gateway(lock: Lock) -> Mapping[str, _Entries]:
+    """In one pass: there may be as many gateways as policies."""
+    entries: dict[str, _Entries] = {}
+    for key, eip in lock.eips.items():
+        entries.setdefault(key.partition("/")[0], _Entries({}, {})).eips[key] = eip
+    for key, policy in lock.policies.items():
+        if policy.node:
+            entries.setdefault(policy.gateway, _Entries({}, {})).nodes[key] = policy.node
+    return entries
+
+
 def _share(
-    resolved: ResolvedGateway, policies: Sequence[ResolvedPolicy], lock: Lock, total: Counter[str], rebalance: bool
+    resolved: ResolvedGateway,
+    policies: Sequence[ResolvedPolicy],
+    lock: Lock,
+    entries: _Entries,
+    total: Counter[str],
+    rebalance: bool,
 ) -> _Share:
     gateway = resolved.gateway
     with_eip = [policy for policy in policies if not policy.policy.use_node_ip]
@@ -150,13 +177,13 @@ def _share(
     weighed = [Unit(key, weight, key in groups) for key, weight in sorted(Counter(units.values()).items())]
     names = [node.name for node in resolved.nodes]
     users = Counter(f"{gateway.name}/{pair.text}" for pair in eips.values() if pair != NO_EIP)
-    before, fixed = _nodes_before(gateway.name, groups, users, names, lock)
+    before, fixed = _nodes_before(groups, users, names, entries)
     unready = [node.name for node in resolved.nodes if not node.ready]
     nodes = place_units(weighed, names, before, total, unready) if names else {}
     if rebalance and nodes:
         nodes = even_out(weighed, names, nodes, fixed, unready)
     in_use = {key for keys in groups.values() for key in keys} if names else set()
-    waiting = {key: entry for key, entry in _pins(gateway, lock).items() if key not in in_use}
+    waiting = {key: entry for key, entry in _pins(gateway, entries).items() if key not in in_use}
     return _Share(gateway.name, default, eips, units, groups, nodes, kept, waiting)
 
 
@@ -173,17 +200,18 @@ def _units(
 
 
 def _nodes_before(
-    gateway: str, groups: Mapping[str, tuple[str, ...]], users: Mapping[str, int], nodes: Collection[str], lock: Lock
+    groups: Mapping[str, tuple[str, ...]], users: Mapping[str, int], members: Collection[str], known: _Entries
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Of each unit the node that it was on and that is still there; and the units that are pinned to it.
 
     EIPs that come together were perhaps on different nodes: the one with the most ``users`` stays where it is.
     """
-    before = {key: e.node for key, e in lock.policies.items() if e.node and e.gateway == gateway and e.node in nodes}
+    nodes = frozenset(members)
+    before = {key: node for key, node in known.nodes.items() if node in nodes}
     fixed: set[str] = set()
     for unit, keys in groups.items():
         by_users = sorted(keys, key=lambda key: (-users[key], key))
-        entries = [lock.eips[key] for key in by_users if key in lock.eips]
+        entries = [known.eips[key] for key in by_users if key in known.eips]
         pins = [entry.node for entry in entries if entry.pinned and entry.node in nodes]
         others = [name for entry in entries for name in (entry.meanwhile, entry.node) if name in nodes]
         if pins:
@@ -193,90 +221,70 @@ def _nodes_before(
     return before, frozenset(fixed)
 
 
-def _pins(gateway: Gateway, lock: Lock) -> dict[str, EipLock]:
+def _pins(gateway: Gateway, known: _Entries) -> dict[str, EipLock]:
     """The pins of the EIPs that the pool has, whether anybody uses them or not."""
     pins: dict[str, EipLock] = {}
-    for key, entry in lock.eips.items():
-        name, _, text = key.partition("/")
-        pair = pair_named(gateway, text) if entry.pinned and name == gateway.name else None
+    for key, entry in known.eips.items():
+        text = key.partition("/")[2]
+        pair = pair_named(gateway, text) if entry.pinned else None
         if pair is not None and pair.text == text:
             pins[key] = EipLock(entry.node, pinned=True)
     return pins
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    nodes: Mapping[str, int]
-    slots: Mapping[str, SlotLock]
+def _answers(
+    shares: Sequence[_Share], resolved: Resolved, lock: Lock, settings: Settings, diagnostics: Collector
+) -> Answers:
+    """For every policy, whether it governs a pod today or not; none where they are exhausted."""
+    refs = {answer_key(ref, pair): ref for share in shares for ref, pair in share.eips.items()}
+    possible = possible_numbers(settings.foreign_marks)
+    try:
+        # Who comes back finds its number again.
+        before = {**{key: entry.number for key, entry in lock.gone.items()}, **lock.answers}
+        answers = give_answers(refs, before, lock.last_answer, possible)
+    except Exhausted as problem:
+        documents = {policy.policy.ref: policy.policy.document for policy in resolved.policies}
+        place = documents[refs[problem.key]].at("metadata", "name")
+        diagnostics.error(
+            "exhausted",
+            f"no answer number is left: {len(refs)} needed, {len(possible)} possible",
+            limit_place(("foreignMarks",), place, settings),
+            hint="each policy has one: use fewer policies, or fewer foreignMarks in the settings",
+        )
+        return Answers({}, 0, ())
+    if answers.reused:
+        diagnostics.warning(
+            "number-reused",
+            f"{counted(len(answers.reused), 'policy takes', 'policies take')} over an answer number that another had "
+            f"until now ({listing([str(refs[key]) for key in answers.reused])}): a node with an older bundle sends "
+            "that one's traffic under it",
+            limit_place(("foreignMarks",), None, settings),
+            hint="change fewer policies at a time, and apply each time; or use fewer foreignMarks in the settings",
+        )
+    return answers
 
 
-class _Range(NamedTuple):
-    """Numbers from ``first`` to ``last`` for ``keys``; ``setting`` is what bounds them, nothing where nobody can."""
-
-    what: str
-    keys: Collection[str]
-    before: Mapping[str, int]
-    first: int
-    last: int
-    setting: tuple[str, ...]
-    hint: str
-
-
-def _numbers(resolved: Resolved, pairs: set[str], lock: Lock, settings: Settings, found: Collector) -> _Numbers:
-    """Node indices count up from the tunnel subnet's start, slot VIPs down from its end."""
-    tunnel = settings.tunnel.subnets
-    room = {family: (tunnel[family].last - tunnel[family].first - 1) // 2 for family in resolved.families}
-    tight = min(room, key=lambda family: room[family])
-    subnet, half = ("tunnel", f"ipv{tight}Subnet"), room[tight]
-    larger = f"set {'.'.join(subnet)} in the settings to a larger subnet: half is for nodes, half for slots"
-    fewer = "a slot is one gateway on one preferred node: use fewer gateways, or fewer nodes in each"
-    names = [node.name for node in resolved.cluster.nodes]
-    # A host without an address keeps its number for when it has one again.
-    names += [o.node.name for o in resolved.cluster.other_nodes if o.waiting and o.node.name in lock.nodes]
-    slots, vrids, vips = ({k: getattr(e, name) for k, e in lock.slots.items()} for name in ("slot", "vrid", "vip"))
-    first = settings.vrrp.first_vrid
-    lower = f"{fewer}; or set a lower vrrp.firstVRID in the settings" if first > 1 else fewer
-    ranges = (
-        _Range(
-            "address for a node in the tunnel subnet", names, lock.nodes, 1, min(half, MAX_NODE_INDEX), subnet, larger
-        ),
-        _Range("slot number (mark and table)", pairs, slots, 1, MAX_SLOT, (), fewer),
-        _Range("VRID on the gateways' segment", pairs, vrids, first, MAX_VRID, ("vrrp", "firstVRID"), lower),
-        _Range("address for a slot in the tunnel subnet", pairs, vips, 1, half, subnet, larger),
-    )
-    given: list[dict[str, int]] = []
-    for numbers in ranges:
-        try:
-            given.append(keep_or_give(numbers.keys, numbers.before, numbers.first, numbers.last))
-        except Exhausted as problem:
-            possible = numbers.last - numbers.first + 1
-            message = f"no {numbers.what} is left: {len(numbers.keys)} needed, {possible} possible"
-            place = _limit_place(numbers.setting, problem.key, resolved, settings)
-            found.error("exhausted", message, place, hint=numbers.hint)
-    if len(given) < len(ranges):
-        return _Numbers({}, {})
-    return _Numbers(given[0], {key: SlotLock(given[1][key], given[2][key], given[3][key]) for key in sorted(pairs)})
+def _used(shares: Sequence[_Share], placements: Mapping[Ref, Placement]) -> dict[Left, Placement]:
+    """What policies with a slot leave with."""
+    used: dict[Left, Placement] = {}
+    for share in shares:
+        for ref, pair in share.eips.items():
+            if placements[ref].slot is not None:
+                node = share.nodes[share.units[ref]] if pair == NO_EIP else ""
+                used[Left(share.gateway, *pair.texts, node)] = placements[ref]
+    return used
 
 
-def _limit_place(setting: tuple[str, ...], key: str, resolved: Resolved, settings: Settings) -> Position | None:
-    """Where the limit is said, else the gateway whose slot gets no number."""
-    if settings.document is not None and settings.document.has(*setting):
-        return settings.document.at(*setting)
-    gateway = resolved.gateways.get(key.partition("/")[0]) if "/" in key else None
-    return gateway.gateway.document.at("metadata", "name") if gateway is not None else None
+def _gone(locks: Mapping[str, GoneLock], used: Mapping[Left, Placement]) -> tuple[GoneAnswer, ...]:
+    gone = []
+    for key, entry in locks.items():
+        placement = used[left_with(entry)]
+        if placement.slot is not None:
+            gone.append(GoneAnswer(entry.number, policy_of(key), placement.eip, placement.slot))
+    return tuple(sorted(gone, key=lambda answer: answer.number))
 
 
-def _slot(key: str, numbers: SlotLock, resolved: Resolved, settings: Settings) -> Slot:
-    gateway, _, node = key.partition("/")
-    names = [member.name for member in resolved.gateways[gateway].nodes]
-    others = [name for name in names if name != node]
-    # Rotated by the slot's number, so that the slots of a dead node spread over the others.
-    turn = numbers.slot % len(others) if others else 0
-    vips = {family: settings.tunnel.subnets[family].last - numbers.vip for family in resolved.families}
-    return Slot(numbers.slot, gateway, node, numbers.vrid, vips, (node, *others[turn:], *others[:turn]))
-
-
-def _placement(share: _Share, ref: Ref, numbers: _Numbers, families: Sequence[Family]) -> Placement:
+def _placement(share: _Share, ref: Ref, numbers: SlotNumbers, families: Sequence[Family]) -> Placement:
     pair, key = share.eips[ref], share.slot_key(ref)
     slot = numbers.slots.get(key) if key is not None else None
     return Placement(pair.within(families), pair == NO_EIP, slot.slot if slot is not None else None)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from egress_compiler.allocate.allocation import Allocation
+from egress_compiler.allocate.answers import cursor
 from egress_compiler.allocate.eips import pair_named
-from egress_compiler.diagnostics import Collector, nearest, quoted
+from egress_compiler.allocate.slots import slots_by_segment
+from egress_compiler.diagnostics import Collector, counted, listing, nearest, quoted
 from egress_compiler.model.lock import EipLock, Lock, PolicyLock, SlotLock
 from egress_compiler.model.policy import Gateway
+from egress_compiler.model.settings import Settings
 from egress_compiler.net import AddressError, contains, parse_address
 from egress_compiler.resolve import Resolved
 from egress_compiler.source import Position
 
+_EDITED = "take back what compile wrote; after a merge, compile again and commit what it writes"
+_SHARED = "EgressGateways have come to share nodes, or the file was merged: apply the change to all of them together"
 
-def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, found: Collector) -> None:
+
+def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, settings: Settings, found: Collector) -> None:
     """A warning for every entry that could not be used, and for every pin that waits for its node.
 
     What is left of policies, nodes and slots that are gone is no news: every change of the cluster leaves some.  The
@@ -26,7 +32,12 @@ def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, found: Co
     for name in ("slot", "vrid", "vip"):
         number = _number(name)
         before, after = ({key: number(entry) for key, entry in of.slots.items()} for of in (lock, allocation.lock))
-        judge.numbers("slots", before, after, name)
+        if name == "vrid":
+            for slots in slots_by_segment(resolved, after):
+                judge.numbers("slots", _of(slots, before), _of(slots, after), name, hint=_SHARED)
+        else:
+            judge.numbers("slots", before, after, name)
+    judge.answers(settings)
     judge.gateways()
     judge.policies()
     for key, entry in sorted(lock.eips.items()):
@@ -35,6 +46,10 @@ def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, found: Co
 
 def _number(name: str) -> Callable[[SlotLock], int]:
     return lambda entry: int(getattr(entry, name))
+
+
+def _of(keys: Collection[str], numbers: Mapping[str, int]) -> dict[str, int]:
+    return {key: numbers[key] for key in keys if key in numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +68,12 @@ class _Judge:
     def _unusable(self, message: str, place: Position | None, hint: str = "") -> None:
         self.found.warning("lock-entry", message, place, hint=hint)
 
-    def numbers(self, section: str, before: Mapping[str, int], after: Mapping[str, int], *path: str) -> None:
+    def numbers(
+        self, section: str, before: Mapping[str, int], after: Mapping[str, int], *path: str, hint: str = _EDITED
+    ) -> None:
         """Numbers that stand twice, or are out of the range that the settings give."""
         owners = {after[key]: key for key in sorted(after)}
-        what = path[0] if path else "index"
+        what = path[0] if path else {"answers": "number"}.get(section, "index")
         for key in sorted(before.keys() & after.keys()):
             number, now = before[key], after[key]
             if number != now:
@@ -66,8 +83,44 @@ class _Judge:
                 self._unusable(
                     f"the {what} {number} of {key} {why}: it is {now} from now on",
                     self._at(section, key, *path),
-                    hint="take back what compile wrote; after a merge, compile again and commit what it writes",
+                    hint=hint,
                 )
+
+    def answers(self, settings: Settings) -> None:
+        """Answer numbers that cannot stay, those that match foreign marks by the mark; and a cursor that is none."""
+        before, after = dict(self.lock.answers), self.allocation.lock.answers
+        last, start = self.lock.last_answer, cursor(before, self.lock.last_answer)
+        for index, mark in enumerate(settings.foreign_marks):
+            moved = {key: n for key, n in before.items() if mark.matches(n) and key in after and after[key] != n}
+            if moved:
+                self._unusable(
+                    f"{counted(len(moved), 'answer number matches', 'answer numbers match')} the foreign mark {mark}: "
+                    f"{listing([f'{key} has {after[key]} in place of {moved[key]}' for key in sorted(moved)])} "
+                    "from now on",
+                    self._mark_place(index, settings) or self._at("answers", min(moved)),
+                    hint="until all nodes have the change, rules that match the mark take packets of the tunnel",
+                )
+            before = {key: number for key, number in before.items() if key not in moved}
+        self.numbers("answers", before, after)
+        owners = {number: key for key, number in self.allocation.lock.answers.items()}
+        for key, entry in sorted(self.lock.gone.items()):
+            owner = owners.get(entry.number)
+            if owner is not None and owner != key and self.lock.answers.get(owner) == entry.number:
+                self._unusable(
+                    f"the number {entry.number} of {key}, which is gone, is {owner}'s: it is forgotten",
+                    self._at("gone", key, "number"),
+                    hint=_EDITED,
+                )
+        if self.lock.answers and last != start:
+            self._unusable(
+                "there is no lastAnswer" if last is None else f"the lastAnswer {last} is out of range",
+                self._at("lastAnswer") if last is not None else self._key_at("answers"),
+                hint=f"take back what compile wrote; new answer numbers are taken above {start}",
+            )
+
+    def _mark_place(self, index: int, settings: Settings) -> Position | None:
+        document = settings.document
+        return document.at("foreignMarks", index) if document and document.has("foreignMarks", index) else None
 
     def gateways(self) -> None:
         """Default EIPs that are no addresses of the pool; where the gateway says them, nobody looks here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from heapq import heapify, heapreplace
 from typing import NamedTuple
 
 
@@ -31,24 +32,26 @@ def place_units(
     first.  Nodes are compared by the policies of this gateway, then by ``total`` (all gateways placed so far, updated
     here), then by name, so that with units of one policy each no node gets more than its share.
     """
-    possible = [node for node in nodes if node not in unready] or nodes
     load: Counter[str] = Counter()
     placed: dict[str, str] = {}
-
-    def put(unit: Unit, node: str) -> None:
-        placed[unit.key] = node
-        load[node] += unit.weight
-        total[node] += unit.weight
-
+    members = frozenset(nodes)
     waiting: list[Unit] = []
     for unit in units:
         node = before.get(unit.key)
-        if node in nodes and node is not None:
-            put(unit, node)
+        if node is not None and node in members:
+            placed[unit.key] = node
+            load[node] += unit.weight
+            total[node] += unit.weight
         else:
             waiting.append(unit)
+    emptiest = [(load[node], total[node], node) for node in nodes if node not in unready]
+    emptiest = emptiest or [(load[node], total[node], node) for node in nodes]
+    heapify(emptiest)
     for unit in sorted(waiting, key=lambda unit: (-unit.weight, unit.key)):
-        put(unit, min(possible, key=lambda node: (load[node], total[node], node)))
+        of_gateway, of_all, node = emptiest[0]
+        heapreplace(emptiest, (of_gateway + unit.weight, of_all + unit.weight, node))
+        placed[unit.key] = node
+        total[node] += unit.weight
     return placed
 
 

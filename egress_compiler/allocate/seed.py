@@ -94,9 +94,12 @@ def _entry(imported: Lock, policy: ResolvedPolicy) -> PolicyLock | None:
 def _defaults(imported: Lock, resolved: Resolved) -> dict[str, GatewayLock]:
     """The default EIP of each gateway: what it said, else what most of the policies that take the default have."""
     defaults = {name: entry for name, entry in imported.gateways.items() if entry.ipv4 or entry.ipv6}
-    for name in resolved.gateways.keys() - defaults.keys():
-        taking = (policy for policy in resolved.policies if policy.gateway.name == name and policy.takes_default)
-        most = _most_common(imported, taking)
+    taking: dict[str, list[ResolvedPolicy]] = {}
+    for policy in resolved.policies:
+        if policy.takes_default and policy.gateway.name not in defaults:
+            taking.setdefault(policy.gateway.name, []).append(policy)
+    for name, policies in taking.items():
+        most = _most_common(imported, policies)
         if most is not None:
             defaults[name] = GatewayLock(*most.texts)
     return defaults

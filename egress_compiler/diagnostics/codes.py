@@ -183,7 +183,11 @@ tunnel-mtu (warning or error): A tunnel MTU that the uplink cannot carry, or tha
 tunnel-overlap (error): A tunnel subnet that overlaps pods, Services or nodes
     Their traffic would go into the tunnel.
 exhausted (error): No number is left
-    Of VRRP IDs, slot numbers (marks and routing tables), or addresses in the tunnel subnet.
+    Of VRRP IDs, slot numbers (marks and routing tables), answer numbers, or addresses in the tunnel subnet. VRRP IDs
+    count among the EgressGateways that share nodes, directly or by others.
+number-reused (warning): An answer number goes from one policy to another
+    Numbers that are free again are handed out last. So many policies come, go or change their EIP at once that there
+    are no others. A node whose bundle is not up to date sends one policy's traffic under another's number by now.
 
 # What policies do
 shadowed (warning): A policy that never applies
@@ -246,6 +250,8 @@ blocked-node (error or warning): A node whose unknown pods cannot be blocked
     It is not in the cluster files, or has no podCIDR; or it gets no configuration.
 sync-group (error): A group address that is none
     Gateways tell each other of open connections by multicast, where more than two share their slots.
+foreign-mark (error): A foreign mark that ip rules cannot match as it is meant
+    The kernel compares the bits of the mask, and bits of the mark beyond them never count.
 inventory (error): An inventory that cannot be used
     Ansible cannot read it, it has no host, or a variable has an impossible value.
 empty-lock (error): A lock file with nothing in it

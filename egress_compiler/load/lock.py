@@ -10,7 +10,7 @@ from typing import Any
 from egress_compiler.diagnostics import Collector
 from egress_compiler.load.files import read_source
 from egress_compiler.load.yaml_text import parse_yaml
-from egress_compiler.model.lock import LOCK_VERSION, EipLock, GatewayLock, Lock, PolicyLock, SlotLock
+from egress_compiler.model.lock import LOCK_VERSION, EipLock, GatewayLock, GoneLock, Lock, PolicyLock, SlotLock
 from egress_compiler.source import Position
 from egress_compiler.validate.shape import check_shape
 
@@ -49,6 +49,9 @@ def load_lock(path: Path, found: Collector) -> Lock:
         },
         eips={key: EipLock(**entry) for key, entry in data.get("eips", {}).items()},
         policies={key: PolicyLock(**entry) for key, entry in data.get("policies", {}).items()},
+        answers=data.get("answers", {}),
+        last_answer=data.get("lastAnswer"),
+        gone={key: GoneLock(**entry) for key, entry in data.get("gone", {}).items()},
         underlay=6 if data.get("underlay") == "ipv6" else 4,
         good={key: documents[0].part(entry, "good", key) for key, entry in data.get("good", {}).items()},
         document=document,
@@ -71,12 +74,20 @@ def lock_text(lock: Lock) -> str:
             key: _filled({"gateway": p.gateway, "ipv4": p.ipv4, "ipv6": p.ipv6, "node": p.node, "kept": p.kept})
             for key, p in lock.policies.items()
         },
+        "answers": lock.answers,
     }
+    if lock.gone:
+        sections["gone"] = {
+            key: _filled({"number": g.number, "gateway": g.gateway, "ipv4": g.ipv4, "ipv6": g.ipv6, "node": g.node})
+            for key, g in lock.gone.items()
+        }
     if lock.good:
         sections["good"] = {key: document.data for key, document in lock.good.items()}
     parts = [f'  "version": {LOCK_VERSION}']
     if lock.underlay == 6:
         parts.append('  "underlay": "ipv6"')
+    if lock.last_answer:
+        parts.append(f'  "lastAnswer": {lock.last_answer}')
     for name, entries in sections.items():
         lines = [f"    {json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries)]
         parts.append(f'  "{name}": {{\n' + ",\n".join(lines) + "\n  }" if lines else f'  "{name}": {{}}')

@@ -9,6 +9,7 @@ from typing import Any
 from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
+from egress_compiler.load.marks import parse_foreign_marks
 from egress_compiler.load.uplinks import clash, parse_further, parse_gateways
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.settings import (
@@ -83,6 +84,11 @@ def _settings(document: Document, found: Collector) -> Settings:
         uplink_cidrs=uplink_cidrs,
         uplink_gateways=_uplink_gateways(document, data, uplink_cidrs, found),
         gateway_reply_route=data.get("gatewayReplyRoute", defaults.gateway_reply_route),
+        foreign_marks=(
+            parse_foreign_marks(document, data["foreignMarks"], found)
+            if "foreignMarks" in data
+            else defaults.foreign_marks
+        ),
         quarantine=data.get("quarantine"),
         further_uplinks=_further(document, data, uplink_cidrs, found),
         tunnel=TunnelSettings(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from egress_compiler.contract.numbers import MAX_UPLINK
 from egress_compiler.diagnostics import listing, quoted
 from egress_compiler.document import Path
 from egress_compiler.model.settings import FurtherUplink
@@ -25,7 +26,7 @@ from egress_compiler.net import (
 )
 
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}")
-MOST = 32
+MOST = MAX_UPLINK - 1
 """Further uplinks of a node."""
 
 _GATEWAYS: Mapping[Family, str] = {4: "ipv4Gateway", 6: "ipv6Gateway"}

@@ -55,10 +55,23 @@ class GatewayLock:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``.
+class GoneLock:
+    """An answer that no policy gives any more, and what the policy had that gave it."""
 
-    An EIP is named by its IPv4 address where it has one.  ``underlay`` is the family that the tunnels run over.
+    number: int
+    gateway: str
+    ipv4: str = ""
+    ipv6: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Keys: node name; ``GATEWAY/NODE``; ``GATEWAY``; ``GATEWAY/EIP``; ``KIND NAMESPACE/NAME``; in ``answers`` that and
+    the EIP, or ``nodeIP``, and the same in ``gone``.
+
+    An EIP is named by its IPv4 address where it has one.  ``last_answer`` is the number that was handed out last, None
+    where the file does not say; those above it are the next.  ``underlay`` is the family that the tunnels run over.
     ``good`` has every object as it was when it was last without errors; empty where quarantine was never asked for.
     ``document`` is the file's, where there was one.
     """
@@ -68,6 +81,9 @@ class Lock:
     gateways: Mapping[str, GatewayLock] = field(default_factory=dict)
     eips: Mapping[str, EipLock] = field(default_factory=dict)
     policies: Mapping[str, PolicyLock] = field(default_factory=dict)
+    answers: Mapping[str, int] = field(default_factory=dict)
+    last_answer: int | None = None
+    gone: Mapping[str, GoneLock] = field(default_factory=dict)
     underlay: Family = 4
     good: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)
     document: Places | None = field(default=None, repr=False, compare=False)

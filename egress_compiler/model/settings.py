@@ -88,6 +88,26 @@ class FurtherUplink:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignMark:
+    """A mark that ip rules of others match, as these compare it: under ``mask``, beyond which ``mark`` has no bits."""
+
+    mark: int
+    mask: int = 0xFFFFFFFF
+
+    def matches(self, number: int) -> bool:
+        return number & self.mask == self.mark
+
+    def __str__(self) -> str:
+        """As ip rule prints it."""
+        return f"{self.mark:#x}/{self.mask:#x}"
+
+
+KUBE_PROXY_MARKS = (ForeignMark(0x4000, 0x4000), ForeignMark(0x8000, 0x8000))
+CILIUM_MARKS = tuple(ForeignMark(magic, 0xF00) for magic in (0x200, 0xA00, 0xB00, 0xD00, 0xE00))
+"""Those of bpf/lib/common.h that Cilium makes ip rules for: to its proxy, from it, and IPsec and WireGuard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``uplink_cidrs`` are the subnets of the nodes' uplinks, empty where unknown; ``document`` has the places.
 
@@ -110,6 +130,8 @@ class Settings:
     """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""
     uplink_cidrs: Mapping[Family, Intervals] = field(default_factory=lambda: {4: (), 6: ()})
     uplink_gateways: Mapping[Family, str] = field(default_factory=dict)
+    foreign_marks: tuple[ForeignMark, ...] = KUBE_PROXY_MARKS + CILIUM_MARKS
+    """No answer number matches one of them: the tunnel's packets are routed with the number as their mark."""
     quarantine: bool | None = field(default=None, repr=False, compare=False)
     """Objects with errors keep their last good state; None where nothing is said."""
     document: Places | None = field(default=None, repr=False, compare=False)
