@@ -7,8 +7,8 @@ from functools import cached_property
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.classify import Classified
-from egress_compiler.ir import NodePlan
-from egress_compiler.lower import Lowering
+from egress_compiler.contract.plan import NodePlan
+from egress_compiler.lower import LoweredPolicy, Lowering
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.render import node_files
 from egress_compiler.resolve import Resolved
@@ -39,20 +39,19 @@ class Nodes:
     def files(self, node: str) -> Mapping[str, str]:
         """Name to text of the node's files, sorted.  Raises KeyError where there is no such node."""
         if node not in self._files:
-            self._files[node] = dict(sorted(node_files(self.plan(node), self._descriptions).items()))
+            self._files[node] = dict(sorted(node_files(self.plan(node), self.descriptions).items()))
         return self._files[node]
 
-    def text(self, path: str) -> str:
-        """The file at ``path`` in the bundle, NODES/NODE/NAME; '' where the node has none of that name."""
-        _, node, name = path.split("/")
-        return self.files(node).get(name, "")
+    def policy(self, position: int) -> LoweredPolicy:
+        """What a policy, by its position among the resolved ones, is on every node that asks it."""
+        return self._lowering.policy(position)
 
     @cached_property
     def _lowering(self) -> Lowering:
         return Lowering(*self._stages)
 
     @cached_property
-    def _descriptions(self) -> dict[str, str]:
+    def descriptions(self) -> dict[str, str]:
         return descriptions(self._stages[0].resolved)
 
 

@@ -22,10 +22,10 @@ from egress_compiler.allocate.withdrawn import check_withdrawn
 from egress_compiler.analyze import analyze, analyze_files
 from egress_compiler.bundle import bundle_files
 from egress_compiler.classify import Classified, classify
+from egress_compiler.contract.plan import NodePlan
 from egress_compiler.diagnostics import Collector, Diagnostic, in_order, refuse_open_warnings
 from egress_compiler.document import Document
 from egress_compiler.fleet import choose_hosts
-from egress_compiler.ir import NodePlan
 from egress_compiler.load import load_cluster, load_documents, load_lock, load_settings, load_uplinks, lock_text
 from egress_compiler.load.statuses import load_statuses
 from egress_compiler.model.cluster import Node
@@ -144,7 +144,7 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
         check_kept(imported, resolved, allocation, found)
         check_readiness(resolved, allocation, found)
         check_withdrawn(lock, imported.policies, resolved, allocation, found)
-        check_lock(lock, resolved, allocation, found)
+        check_lock(lock, resolved, allocation, settings, found)
         found.raise_if_failed()
         return classified, allocation
 

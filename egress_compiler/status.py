@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from egress_compiler.allocate import Allocation, Placement
-from egress_compiler.ir import NodePlan
+from egress_compiler.contract.numbers import GATEWAY_MARK_PREFIX
+from egress_compiler.contract.plan import NodePlan
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, Family, format_address, size
-from egress_compiler.numbering import node_mark
 from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 API_VERSION = "egressgateway.spidernet.io/v1beta1"
@@ -180,11 +180,11 @@ def _eip(addresses: tuple[str, str], refs: Iterable[Ref]) -> dict[str, Any]:
 
 
 def _tunnel(plan: NodePlan, allocation: Allocation, *, ready: bool) -> dict[str, Any]:
-    addresses = {_family_field(address): address.partition("/")[0] for address in plan.tunnel.addresses}
-    parent = {"name": plan.interface, _family_field(plan.tunnel.underlay): plan.tunnel.underlay}
+    addresses = {_family_field(address): address.partition("/")[0] for address in plan.kernel.tunnel.addresses}
+    parent = {"name": plan.kernel.interface, _family_field(plan.kernel.tunnel.underlay): plan.kernel.tunnel.underlay}
     # Of a node, not of a slot: what a gateway gives to connections whose pod is there.
-    mark = f"{node_mark(allocation.node_index[plan.node]):#x}"
-    tunnel = {**addresses, "mac": plan.tunnel.mac, "parent": parent}
+    mark = f"{GATEWAY_MARK_PREFIX | allocation.node_index[plan.node]:#x}"
+    tunnel = {**addresses, "mac": plan.kernel.tunnel.mac, "parent": parent}
     phase = READY if ready else NODE_NOT_READY
     return _object("EgressTunnel", plan.node, status={"mark": mark, "phase": phase, "tunnel": tunnel})
 

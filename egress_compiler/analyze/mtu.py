@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from egress_compiler.contract.names import TUNNEL_OVERHEAD
 from egress_compiler.diagnostics import Collector, counted, listing
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink, uplink_of
-from egress_compiler.numbering import TUNNEL_OVERHEAD
 from egress_compiler.resolve import Resolved
 
 LEAST_FOR_IPV6 = 1280

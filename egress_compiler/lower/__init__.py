@@ -1,5 +1,5 @@
 """Allocated policies to one NodePlan a node."""
 
-from egress_compiler.lower.nodes import Lowering
+from egress_compiler.lower.nodes import LoweredPolicy, Lowering
 
-__all__ = ["Lowering"]
+__all__ = ["LoweredPolicy", "Lowering"]

@@ -1,15 +1,16 @@
 """The second line: routing refuses what comes from governed sources and nftables has not looked at.
 
-It matters when a stranger flushes the ruleset of a node: marks are gone then, and with them all steering.
-What the node itself sends, and other hosts, skips it, whichever podSubnet covers their addresses.
+It matters when somebody flushes the ruleset of a node: marks are gone then, and with them all steering.  What the
+node itself sends, and other hosts, goes past it, whichever podSubnet covers their addresses; and while the ruleset is
+there, so does everything that it has looked at, however many pods there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
-from egress_compiler.ir import LastResort, Source, SourceMaps, UnseenRule
+from egress_compiler.contract.plan import Both, LastResort, WorkerRole
+from egress_compiler.lower.sources import node_ranges
 from egress_compiler.lower.unknown import OWNER
+from egress_compiler.model.cluster import Node, single
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -17,88 +18,78 @@ from egress_compiler.net import (
     Intervals,
     cidrs,
     contains,
+    intersect,
     parse_address,
     parse_span,
     union,
 )
-from egress_compiler.numbering import (
-    GATEWAY_DEVICE,
-    LAST_RESORT_END_PREFERENCE,
-    LAST_RESORT_PREFERENCE,
-    LAST_RESORT_SKIP_PREFERENCE,
-    LAST_RESORT_TABLE,
-    LOOPBACK,
-    NOBODY,
-    PREFIX_MASK,
-    TUNNEL_DEVICE,
-)
+from egress_compiler.resolve import Resolved
 
-MOST_SOURCES = 1000
-"""Of a node and family. The kernel walks the rules one by one for each packet without our mark."""
+MOST_INSIDE = 128
+"""CIDRs of the inside: where they are more, the addresses of other nodes are left out."""
+
+_Texts = tuple[str, ...]
 
 
-_HALVES: Mapping[Family, tuple[str, str]] = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
+class LastResorts:
+    """Each node's own sources."""
 
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+        self._covered = {f: union(i for policy in resolved.policies for i in policy.hosts[f]) for f in FAMILIES}
+        self._intervals = {f: _inside(resolved, f) for f in FAMILIES}
+        self._inside: dict[Family, _Texts] = {f: tuple(cidrs(f, self._intervals[f])) for f in FAMILIES}
 
-class SecondLine:
-    """The same inside for every node, and each node's own sources; ``hosts`` are what podSubnets cover of hosts."""
-
-    def __init__(
-        self, inside: Mapping[Family, Intervals], hosts: Mapping[Family, Intervals], families: Sequence[Family]
-    ) -> None:
-        self._families = families
-        self._intervals = inside
-        self._hosts = hosts
-        self._inside = {f: tuple(cidrs(f, inside[f])) if f in families else () for f in FAMILIES}
-
-    def of(self, sources: SourceMaps, uplink: str, *, is_gateway: bool) -> LastResort:
-        governed = {family: self._governed(family, sources) for family in self._families}
-        rules = tuple(rule for family in self._families for rule in _rules(family, governed[family], is_gateway))
-        used = {rule.family for rule in rules}
+    def of(self, node: Node, worker: WorkerRole, device: str, *, is_gateway: bool) -> LastResort:
+        """``device`` is that of the node's IPv4 default route."""
+        pods = Both[list[int]].made(lambda f: [parse_address(pod.source).value for pod in worker.pods.of(f)])
+        pieces = Both[list[Interval]].made(
+            lambda f: [parse_span(s.source).interval for s in worker.subnets.of(f) if s.owner != OWNER]
+        )
+        four, six = (self._sources(family, pods.of(family), pieces.of(family)) for family in FAMILIES)
         return LastResort(
-            skip_preference=LAST_RESORT_SKIP_PREFERENCE,
-            preference=LAST_RESORT_PREFERENCE,
-            end_preference=LAST_RESORT_END_PREFERENCE,
-            mask=PREFIX_MASK,
-            table=LAST_RESORT_TABLE,
-            via4=NOBODY[4],
-            device4=uplink,
-            inside4=self._thrown(4, sources.pods4, is_gateway) if 4 in used else (),
-            inside6=self._thrown(6, sources.pods6, is_gateway) if 6 in used else (),
-            skips=tuple(s for family in self._families if governed[family] for s in self._skips(family)),
-            rules=rules,
+            device=device,
+            ranges=Both[_Texts].made(lambda f: self._ranges(node, f, pods.of(f), pieces.of(f))),
+            hosts=Both(four[1], six[1]),
+            sources=Both(four[0], six[0]),
+            inside=Both[_Texts].made(lambda f: self._thrown(f, pods.of(f)) if is_gateway else self._inside[f]),
         )
 
-    def _thrown(self, family: Family, pods: Sequence[Source], is_gateway: bool) -> tuple[str, ...]:
-        """What is inside; with a gateway's own pods of other addresses (underlay).
+    def _ranges(self, node: Node, family: Family, pods: list[int], pieces: list[Interval]) -> _Texts:
+        if family not in self._resolved.families or not (pods or pieces):
+            return ()
+        return tuple(cidrs(family, union([*node_ranges(self._resolved, node, family, pods), *pieces])))
+
+    def _sources(self, family: Family, pods: list[int], pieces: list[Interval]) -> tuple[_Texts, _Texts]:
+        """What is governed, and hosts that go past.
+
+        A podSubnet with holes for hosts may be many CIDRs; it is whole then, and the hosts go past.
+        """
+        governed = [*map(single, pods), *pieces]
+        exact, hosts = tuple(cidrs(family, union(governed))), tuple(cidrs(family, self._covered[family]))
+        if not pieces or not hosts:
+            return exact, ()
+        whole = tuple(cidrs(family, union([*governed, *self._covered[family]])))
+        return (exact, ()) if len(exact) <= len(whole) + len(hosts) else (whole, hosts)
+
+    def _thrown(self, family: Family, pods: list[int]) -> _Texts:
+        """What is inside, with a gateway's own pods of other addresses (underlay).
 
         The kernel asks for a pod's way back as if its packet came by the device that it leaves by, the tunnel.
         """
-        values = [parse_address(pod.source).value for pod in pods] if is_gateway else []
         inside = self._intervals[family]
-        further = [Interval(value, value) for value in values if not contains(inside, value)]
+        further = [single(value) for value in pods if not contains(inside, value)]
         return tuple(cidrs(family, union([*inside, *further]))) if further else self._inside[family]
 
-    def _governed(self, family: Family, sources: SourceMaps) -> Mapping[str, str]:
-        """The sources that rules look at, with their owners; none where they would be too many."""
-        pods, subnets = (sources.pods4, sources.subnets4) if family == 4 else (sources.pods6, sources.subnets6)
-        found = {pod.source: pod.owner for pod in pods}
-        pieces = [parse_span(subnet.source).interval for subnet in subnets if subnet.owner != OWNER]
-        # Whole again with the hosts, which skip the rules: a podSubnet full of holes would be many CIDRs.
-        for text in cidrs(family, union([*pieces, *self._hosts[family]])) if pieces else ():
-            # A podSubnet may be the address of a pod, and the kernel takes no rule twice; nor one from anywhere for
-            # any that it has already.
-            for source in _HALVES[family] if text.endswith("/0") else (text,):
-                found.setdefault(source, "podSubnet")
-        return found if len(found) + len(list(self._skips(family))) <= MOST_SOURCES else {}
 
-    def _skips(self, family: Family) -> Iterator[UnseenRule]:
-        yield UnseenRule(family, None, LOOPBACK, "what this node itself sends")
-        for text in cidrs(family, self._hosts[family]):
-            yield UnseenRule(family, text, None, "hosts within podSubnets")
+def _inside(resolved: Resolved, family: Family) -> Intervals:
+    """What is inside; in a cluster whose nodes' addresses are many CIDRs, without those that are nothing but nodes'.
 
-
-def _rules(family: Family, governed: Mapping[str, str], is_gateway: bool) -> Iterator[UnseenRule]:
-    for device in (GATEWAY_DEVICE, TUNNEL_DEVICE) if is_gateway else ():
-        yield UnseenRule(family, None, device, "the gateway side")
-    yield from (UnseenRule(family, source, None, owner) for source, owner in governed.items())
+    Governed pods do not reach those nodes then while somebody has taken our table away, until it is back.
+    """
+    inside = resolved.inside[family]
+    if len(list(cidrs(family, inside))) <= MOST_INSIDE:
+        return inside
+    plane = union(single(a.value) for a in resolved.cluster.control_plane_addresses if a.family == family)
+    nodes = union(single(address.value) for address, _ in resolved.cluster.node_addresses if address.family == family)
+    return tuple(p for p in inside if intersect(nodes, (p,)) != (p,) or intersect((p,), plane))

@@ -1,94 +1,107 @@
-"""The NodePlan of each node, from the allocation and the traffic classes."""
+"""The NodePlan of every node, from the allocation and the classified sources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.classify import Classified
-from egress_compiler.ir import PLAN_VERSION, NodePlan
-from egress_compiler.lower.classes import traffic_classes
-from egress_compiler.lower.gateway import GatewaySide
-from egress_compiler.lower.last_resort import SecondLine
+from egress_compiler.contract.plan import (
+    PLAN_VERSION,
+    Answer,
+    Both,
+    GatewayRole,
+    KernelPart,
+    NodePlan,
+    PolicyChain,
+    Slot,
+    WorkerRole,
+)
+from egress_compiler.lower.gateway import GatewayRoles
+from egress_compiler.lower.last_resort import LastResorts
+from egress_compiler.lower.policies import PolicyChains
+from egress_compiler.lower.sources import governed_ranges
 from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.system import fallback_sysctls, node_sysctls
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.lower.unknown import UnknownSources
-from egress_compiler.lower.uplinks import UplinkWays
-from egress_compiler.lower.worker import WorkerSide
+from egress_compiler.lower.uplinks import UplinkTables
+from egress_compiler.lower.worker import WorkerRoles
+from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink
-from egress_compiler.net import FAMILIES, format_interval, union
+from egress_compiler.net import FAMILIES, format_interval
+
+
+class LoweredPolicy(NamedTuple):
+    """A policy on every node that asks it; ``answer`` and ``slot`` are None where it has no address to leave with."""
+
+    chain: PolicyChain
+    answer: Answer | None
+    slot: Slot | None
 
 
 class Lowering:
-    """Makes the plans of single nodes; what all of them share is made once."""
+    """Makes the plan of each node that is asked for; what nodes share is made once."""
 
     def __init__(
         self, classified: Classified, allocation: Allocation, settings: Settings, uplinks: Mapping[str, Uplink]
     ) -> None:
-        resolved, classification = classified.resolved, traffic_classes(classified)
-        self._resolved = resolved
-        self._nodes = {node.name: node for node in resolved.cluster.nodes}
+        resolved = self._resolved = classified.resolved
         self._advert_ms = settings.vrrp.advert_ms
+        self._nodes = {node.name: node for node in resolved.cluster.nodes}
         self._layout = TunnelLayout(resolved, allocation, settings, uplinks)
-        unknown = UnknownSources(resolved, classification, settings.unknown_pods)
-        self._worker = WorkerSide(resolved, allocation, classification, self._layout, unknown)
-        self._ways = UplinkWays(self._layout)
-        self._gateway = GatewaySide(resolved, allocation, classification, self._layout, self._ways, settings)
-        self._groups = SyncGroups(resolved, self._layout, settings)
+        self._uplinks = UplinkTables(self._layout)
+        unknown = UnknownSources(resolved, classified, settings.unknown_pods)
+        self._chains = PolicyChains(resolved, allocation)
+        self._workers = WorkerRoles(resolved, allocation, classified, self._chains, unknown)
+        ranges = governed_ranges(resolved)
+        groups = SyncGroups(resolved, self._layout, settings, ranges)
+        self._gateways = GatewayRoles(resolved, allocation, self._layout, self._uplinks, groups, settings, ranges)
+        self._last_resorts = LastResorts(resolved)
         self._cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)
-        covered = {f: union(i for policy in resolved.policies for i in policy.hosts[f]) for f in FAMILIES}
-        self._second = SecondLine(resolved.inside, covered, resolved.families)
-        self._inside = {f: tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES}
+        four, six = (tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES)
+        self._inside = Both(four, six)
+
+    def plans(self) -> Iterator[NodePlan]:
+        """One for each node of the cluster, sorted by name."""
+        return (self.plan(name) for name in sorted(self._nodes))
+
+    def policy(self, position: int) -> LoweredPolicy:
+        """By its position in ``resolved.policies``."""
+        answer = self._chains.answer(position)
+        slot = self._workers.slot(answer.slot) if answer is not None else None
+        return LoweredPolicy(self._chains.chain(position), answer, slot)
 
     def plan(self, name: str) -> NodePlan:
-        """The plan of one node of the cluster.  Raises KeyError where there is none of that name."""
-        node, layout, ways = self._nodes[name], self._layout, self._ways
-        worker, gateway, resolved = self._worker, self._gateway, self._resolved
-        is_gateway = layout.is_gateway(node.name)
-        steering = worker.steering(node)
-        slots = worker.slots(steering)
-        translation = gateway.translation(node)
-        falls_back = any(slot.falls_back for slot in slots)
-        named = {name for steer in steering.classes for name in steer.policies}
-        named |= {name for snat in translation.classes for name in snat.policies}
+        node = self._nodes[name]
+        worker, gateway = self._workers.of(node), self._gateways.of(node)
+        default_device = self._layout.uplink(name).default_device(4)
+        named = {policy.origin for policy in worker.policies}
+        named |= {translation.origin for translation in gateway.translations} if gateway is not None else set()
         return NodePlan(
             version=PLAN_VERSION,
-            node=node.name,
-            role="gateway" if is_gateway else "worker",
-            interface=layout.uplink(node.name).interface,
-            tunnel=layout.tunnel(node),
-            wire=layout.wire(node),
-            peers=layout.peers(node),
-            inside4=self._inside[4],
-            inside6=self._inside[6],
-            slots=slots,
-            rules=(*worker.rules(slots), *layout.wire_rules(node), *layout.reply_rules(node), *ways.rules(node)),
-            routes=(*worker.routes(slots), *layout.wire_routes(node), *layout.reply_routes(node), *ways.routes(node)),
-            last_resort=self._second.of(
-                steering.sources, layout.uplink(node.name).default_device(4), is_gateway=is_gateway
-            ),
-            steer_sources=steering.sources,
-            steer_classes=steering.classes,
-            snat_sources=translation.sources,
-            snat_classes=translation.classes,
-            own_address_sources=translation.own_address_sources,
-            uplinks=ways.tables(node),
-            uplink_sources=translation.uplink_sources,
-            eips4=gateway.eips(node, 4),
-            eips6=gateway.eips(node, 6),
-            own6=ways.own6(node),
-            snat_addresses4=gateway.snat_addresses(node, 4),
-            snat_addresses6=gateway.snat_addresses(node, 6),
-            vrrp=gateway.vrrp(node),
+            node=name,
+            role="worker" if gateway is None else "gateway",
+            inside=self._inside,
+            kernel=self._kernel(node, worker, gateway),
+            worker=worker,
+            gateway=gateway,
+            last_resort=self._last_resorts.of(node, worker, default_device, is_gateway=gateway is not None),
             cut=tuple(sorted(named & self._cutting)),
-            gateway_peers=self._groups.peers(node),
-            sync=self._groups.sync(node),
-            sysctls=node_sysctls(
-                is_gateway,
-                resolved.families,
-                layout.uplink(node.name).interface,
-                ways.tables(node),
-                fallback_sysctls(resolved.families, self._advert_ms) if falls_back else (),
-            ),
+        )
+
+    def _kernel(self, node: Node, worker: WorkerRole, gateway: GatewayRole | None) -> KernelPart:
+        layout, families = self._layout, self._resolved.families
+        interface = layout.uplink(node.name).interface
+        tables = gateway.uplinks if gateway is not None else ()
+        falls_back = any(slot.falls_back for slot in worker.slots)
+        fallback = fallback_sysctls(families, self._advert_ms) if falls_back else ()
+        return KernelPart(
+            families=families,
+            interface=interface,
+            tunnel=layout.tunnel(node),
+            veth=layout.veth(node),
+            peers=layout.peers(node),
+            sysctls=node_sysctls(gateway is not None, families, interface, tables, fallback),
         )

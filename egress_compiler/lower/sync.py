@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egress_compiler.ir import ConnectionSync
+from egress_compiler.contract.plan import ConnectionSync
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, cidr, cidrs, contains, union
+from egress_compiler.net import FAMILIES, Family
 from egress_compiler.resolve import Resolved
-
-NEIGHBOURHOOD: dict[Family, int] = {4: 24, 6: 64}
-"""Prefix length of what is added around a governed pod that is in no known pod CIDR."""
 
 
 class SyncGroups:
     """conntrackd's configuration of each gateway."""
 
-    def __init__(self, resolved: Resolved, layout: TunnelLayout, settings: Settings) -> None:
+    def __init__(
+        self,
+        resolved: Resolved,
+        layout: TunnelLayout,
+        settings: Settings,
+        ranges: Mapping[Family, tuple[str, ...]],
+    ) -> None:
         self._layout = layout
         self._settings = settings
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
         self._peers = _peers(resolved)
-        self._sources = _sources(resolved)
+        self._sources = tuple(text for family in FAMILIES for text in ranges[family])
 
     def peers(self, node: Node) -> tuple[str, ...]:
         """Underlay addresses of the gateways that share slots with ``node``, sorted by name."""
@@ -53,18 +56,3 @@ def _peers(resolved: Resolved) -> Mapping[str, tuple[str, ...]]:
         for name in names:
             found.setdefault(name, set()).update(names - {name})
     return {name: tuple(sorted(peers)) for name, peers in found.items()}
-
-
-def _sources(resolved: Resolved) -> tuple[str, ...]:
-    """Where governed packets come from, as CIDRs that do not change with every pod."""
-    texts: list[str] = []
-    for family in FAMILIES:
-        known = union([*resolved.pod_cidrs[family], *(i for p in resolved.policies for i in p.subnets[family])])
-        texts += cidrs(family, union([*known, *_strays(resolved, family, known)]))
-    return tuple(texts)
-
-
-def _strays(resolved: Resolved, family: Family, known: Intervals) -> list[Interval]:
-    pods = {pod for policy in resolved.policies for pod in policy.pods}
-    values = {a.value for pod in pods for a in resolved.cluster.pods[pod].addresses if a.family == family}
-    return [cidr(family, value, NEIGHBOURHOOD[family]) for value in sorted(values) if not contains(known, value)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from egress_compiler.ir import Sysctl, UplinkTable
+from egress_compiler.contract.names import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
+from egress_compiler.contract.plan import Sysctl, UplinkTable
 from egress_compiler.net import Family
-from egress_compiler.numbering import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
 
 RETRANS_MS = 100
 """Between two solicitations of a neighbour. A new master asks for its next hop with the EIP as source, at a moment when
@@ -58,7 +58,7 @@ def node_sysctls(
             "replies to EIPs of this uplink come by it, and the way back to who sends them is the main one",
         )
         for way in further
-        if way.cidrs4
+        if way.cidrs.ipv4
     ]
     if 6 in families:
         wanted.append(Sysctl("net/ipv6/conf/all/forwarding", "1", "a node routes for its pods"))
@@ -91,11 +91,11 @@ def _gateway_sysctls(families: Sequence[Family], uplinks: Sequence[str]) -> Iter
             )
             yield Sysctl(f"net/ipv4/conf/{device}/arp_announce", "2", reason)
     for device in (GATEWAY_DEVICE, WORKER_DEVICE):
-        yield Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the wire is the way back")
+        yield Sysctl(f"net/ipv4/conf/{device}/rp_filter", "2", "neither end of the veth pair is the way back")
     yield Sysctl(
         f"net/ipv4/conf/{GATEWAY_DEVICE}/accept_local",
         "1",
-        "what the node says of packets to its own pods leaves by its gateway side",
+        "what the node says of packets to its own pods leaves by its gateway role",
     )
     yield Sysctl(
         "net/netfilter/nf_conntrack_tcp_be_liberal",

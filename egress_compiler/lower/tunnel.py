@@ -6,27 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from egress_compiler.allocate import Allocation
-from egress_compiler.ir import SteerRoute, SteerRule, Tunnel, TunnelPeer, Wire
+from egress_compiler.contract.names import (
+    GATEWAY_DEVICE,
+    TUNNEL_DEVICE,
+    TUNNEL_OVERHEAD,
+    VETH_ADDRESSES,
+    VETH_MAC,
+    WORKER_DEVICE,
+)
+from egress_compiler.contract.numbers import tunnel_mac
+from egress_compiler.contract.plan import Tunnel, TunnelPeer, VethPair
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import Settings, Uplink, uplink_of
 from egress_compiler.net import Family, format_address
-from egress_compiler.numbering import (
-    GATEWAY_DEVICE,
-    MARK_MASK,
-    NOBODY,
-    OWN_SLOT_MARK,
-    STEER_RULE_PREFERENCE,
-    TO_GATEWAY_TABLE,
-    TUNNEL_DEVICE,
-    TUNNEL_OVERHEAD,
-    UNREACHABLE_METRIC,
-    WIRE_ADDRESSES,
-    WIRE_MAC,
-    WORKER_DEVICE,
-    node_mark,
-    reply_table,
-    tunnel_mac,
-)
 from egress_compiler.resolve import Resolved
 
 
@@ -43,10 +35,14 @@ class TunnelLayout:
         self._settings = settings
         self._uplinks = uplinks
         self.gateways = frozenset(node.name for gateway in resolved.gateways.values() for node in gateway.nodes)
-        self._peers = {name: self._peer(name) for name in self._nodes}
+        self._peers = tuple(self._peer(name) for name in sorted(self._nodes))
+        self._gateway_peers = tuple(peer for peer in self._peers if peer.node in self.gateways)
 
     def is_gateway(self, node: str) -> bool:
         return node in self.gateways
+
+    def index(self, node: str) -> int:
+        return self._index[node]
 
     def uplink(self, node: str) -> Uplink:
         return uplink_of(node, self._settings, self._uplinks)
@@ -74,75 +70,25 @@ class TunnelLayout:
             addresses=tuple(f"{address}/{prefixes[family]}" for family, address in self._addresses(node.name)),
         )
 
-    def wire(self, node: Node) -> Wire | None:
-        """Between the two sides of a gateway, as wide as the tunnel, so that no failover changes a path's MTU."""
+    def veth(self, node: Node) -> VethPair | None:
+        """Between the two roles of a gateway, as wide as the tunnel, so that no failover changes a path's MTU."""
         if not self.is_gateway(node.name):
             return None
-        return Wire(
+        return VethPair(
             worker=WORKER_DEVICE,
             gateway=GATEWAY_DEVICE,
-            worker_address=WIRE_ADDRESSES[0],
-            gateway_address=WIRE_ADDRESSES[1],
-            mac=WIRE_MAC,
+            worker_address=VETH_ADDRESSES[0],
+            gateway_address=VETH_ADDRESSES[1],
+            mac=VETH_MAC,
             mtu=self.tunnel_mtu(node),
-            reply_mark=node_mark(self._index[node.name]),
-        )
-
-    def wire_rules(self, node: Node) -> tuple[SteerRule, ...]:
-        """A gateway's own pods' packets go over the wire while it has their slot, and the replies always."""
-        if not self.is_gateway(node.name):
-            return ()
-        index = self._index[node.name]
-        ways = ((OWN_SLOT_MARK, TO_GATEWAY_TABLE), (node_mark(index), reply_table(index)))
-        return tuple(
-            SteerRule(family, STEER_RULE_PREFERENCE, mark, MARK_MASK, table, None, "wire")
-            for family in self._families
-            for mark, table in ways
-        )
-
-    def wire_routes(self, node: Node) -> tuple[SteerRoute, ...]:
-        if not self.is_gateway(node.name):
-            return ()
-        ways = ((TO_GATEWAY_TABLE, WORKER_DEVICE), (reply_table(self._index[node.name]), GATEWAY_DEVICE))
-        return tuple(
-            SteerRoute(family, table, NOBODY[family], device, None, None, onlink=True, part="wire")
-            for family in self._families
-            for table, device in ways
         )
 
     def peers(self, node: Node) -> tuple[TunnelPeer, ...]:
-        names = self._nodes if self.is_gateway(node.name) else self.gateways
-        peers = tuple(self._peers[name] for name in sorted(names) if name != node.name)
-        if not self._sends_replies_back(node):
+        is_gateway = self.is_gateway(node.name)
+        peers = tuple(peer for peer in (self._peers if is_gateway else self._gateway_peers) if peer.node != node.name)
+        if not is_gateway or not self._settings.gateway_reply_route:
             return peers
-        return tuple(replace(peer, reply_mark=node_mark(self._index[peer.node])) for peer in peers)
-
-    def _sends_replies_back(self, node: Node) -> bool:
-        return self._settings.gateway_reply_route and self.is_gateway(node.name)
-
-    def reply_rules(self, node: Node) -> tuple[SteerRule, ...]:
-        """Of a gateway: replies to pods of other nodes, where they go back by the tunnel."""
-        if not self._sends_replies_back(node):
-            return ()
-        indices = [self._index[peer.node] for peer in self.peers(node)]
-        return tuple(
-            SteerRule(family, STEER_RULE_PREFERENCE, node_mark(index), MARK_MASK, reply_table(index), None, "reply")
-            for family in self._families
-            for index in indices
-        )
-
-    def reply_routes(self, node: Node) -> tuple[SteerRoute, ...]:
-        """Each with what refuses the replies while the tunnel is gone: the other way would not reach the pod."""
-        if not self._sends_replies_back(node):
-            return ()
-        peers = self.peers(node)
-        routes: list[SteerRoute] = []
-        for position, family in enumerate(self._families):
-            for peer in peers:
-                table, via = reply_table(self._index[peer.node]), peer.addresses[position]
-                routes.append(SteerRoute(family, table, via, TUNNEL_DEVICE, None, None, part="reply"))
-                routes.append(SteerRoute(family, table, None, None, UNREACHABLE_METRIC, None, part="reply"))
-        return tuple(routes)
+        return tuple(replace(peer, reply_index=self._index[peer.node]) for peer in peers)
 
     def _peer(self, name: str) -> TunnelPeer:
         addresses = tuple(address for _, address in self._addresses(name))

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egress_compiler.ir import Source, SteerAnswer, SteerClass
-from egress_compiler.lower.classes import Classification
+from egress_compiler.classify import Classified
+from egress_compiler.contract.plan import Both, PolicyAnswer, PolicyChain, Source
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import UnknownPods
-from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, parse_span, subtract, union
+from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, subtract, union
 from egress_compiler.resolve import Resolved
 
-CLASS = "unknown_pods"
-"""No policy's class is called so: no Kubernetes name has an underscore."""
+CHAIN = "unknown_pods"
+"""No policy's chain is called so: no Kubernetes name has an underscore."""
 OWNER = "unknownPods"
-REFUSED = SteerClass(
-    CLASS, (), (SteerAnswer((), None, "settings unknownPods"),), (SteerAnswer((), None, "settings unknownPods"),)
-)
+REFUSED = PolicyChain(CHAIN, "settings unknownPods", Both(PolicyAnswer((), None), PolicyAnswer((), None)))
 
 
 class UnknownSources:
@@ -26,9 +24,9 @@ class UnknownSources:
     change with every pod of the cluster.
     """
 
-    def __init__(self, resolved: Resolved, classification: Classification, blocked: UnknownPods) -> None:
+    def __init__(self, resolved: Resolved, classified: Classified, blocked: UnknownPods) -> None:
         self._blocked = blocked
-        subnets = {f: [parse_span(s.source.source).interval for s in classification.subnets[f]] for f in FAMILIES}
+        subnets = {f: [subnet.interval for subnet in classified.subnets[f]] for f in FAMILIES}
         self._others: Mapping[Family, Intervals] = {
             f: union([*subnets[f], *resolved.hosts.addresses[f]]) for f in FAMILIES
         }
@@ -44,4 +42,4 @@ class UnknownSources:
             return ()
         known = union(interval for f, interval in self._pods.get(node.name, ()) if f == family)
         left = subtract(subtract(union(cidrs), self._others[family]), known)
-        return tuple(Source(format_interval(family, interval), CLASS, OWNER) for interval in left)
+        return tuple(Source(format_interval(family, interval), CHAIN, OWNER) for interval in left)

@@ -1,5 +1,6 @@
 """NodePlan to the text of the node's files.  No decisions are made here."""
 
-from egress_compiler.render.files import node_files
+from egress_compiler.render.batches import routes_lines
+from egress_compiler.render.files import keepalived_conf, node_files
 
-__all__ = ["node_files"]
+__all__ = ["keepalived_conf", "node_files", "routes_lines"]

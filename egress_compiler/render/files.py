@@ -1,35 +1,40 @@
-"""Which files a node gets, each one template or one encoding."""
+"""Which files a node gets, each one function."""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping
 
-from egress_compiler.ir import NodePlan
-from egress_compiler.render.text import rendered
+from egress_compiler.contract import names
+from egress_compiler.contract.plan import NodePlan
+from egress_compiler.render.batches import fdb_batch, routes_batches, sysctl_conf, vxlan_batch
+from egress_compiler.render.plan_text import plan_json
+from egress_compiler.render.text import Rendered, rendered
+from egress_compiler.ruleset import ruleset, write
 
 
-def node_files(plan: NodePlan, descriptions: dict[str, str]) -> dict[str, str]:
+def node_files(plan: NodePlan, descriptions: Mapping[str, str]) -> dict[str, str]:
     """File name to text.  ``descriptions`` has the user's words by policy and gateway, for comments."""
-    values = {"plan": plan, "descriptions": descriptions}
     files = {
-        "plan.json": plan_json(plan),
-        "nftables.nft": rendered("nftables.nft.j2", **values),
-        "vxlan.batch": rendered("vxlan.batch.j2", **values),
-        "fdb.batch": rendered("fdb.batch.j2", **values),
-        "routes.batch": rendered("routes.batch.j2", family=4, **values),
-        "sysctl.conf": rendered("sysctl.conf.j2", **values),
+        names.PLAN: plan_json(plan),
+        names.RULESET: write(ruleset(plan, descriptions)).text,
+        names.VXLAN_BATCH: vxlan_batch(plan),
+        names.FDB_BATCH: fdb_batch(plan),
+        names.SYSCTL_CONF: sysctl_conf(plan),
     }
-    families = {rule.family for rule in plan.rules} | {rule.family for rule in plan.last_resort.rules}
-    if 6 in families:
-        files["routes6.batch"] = rendered("routes.batch.j2", family=6, **values)
-    if plan.role == "gateway":
-        files["keepalived.conf"] = rendered("keepalived.conf.j2", **values)
-        if plan.sync is not None:
-            files["conntrackd.conf"] = rendered("conntrackd.conf.j2", **values)
-        files["notify.sh"] = rendered("notify.sh.j2", **values)
-        files["watch"] = rendered("watch.j2", **values)
+    files |= {names.ROUTES_BATCH[family]: text for family, text in routes_batches(plan).items()}
+    if plan.gateway is not None:
+        files[names.KEEPALIVED] = keepalived_conf(plan, descriptions).text
+        if plan.gateway.sync is not None:
+            files[names.CONNTRACKD] = _gateway_file("conntrackd.conf.j2", plan).text
+        files[names.NOTIFY] = _gateway_file("notify.sh.j2", plan).text
+        files[names.WATCH] = _gateway_file("watch.j2", plan).text
     return files
 
 
-def plan_json(plan: NodePlan) -> str:
-    return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
+def keepalived_conf(plan: NodePlan, descriptions: Mapping[str, str]) -> Rendered:
+    """Of a gateway.  Its places: ``("instance", SLOT)``, ``("priority", SLOT)``, and ``("eip", SLOT, ADDRESS)``."""
+    return _gateway_file("keepalived.conf.j2", plan, descriptions=descriptions)
+
+
+def _gateway_file(template: str, plan: NodePlan, **values: object) -> Rendered:
+    return rendered(template, plan=plan, gateway=plan.gateway, **values)

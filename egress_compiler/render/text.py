@@ -1,44 +1,30 @@
-"""The template environment, and what makes any text safe inside a generated comment."""
+"""The template environment, for files whose text is the point: configurations of daemons, and scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache, lru_cache
+import re
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from egress_compiler import numbering
-from egress_compiler.diagnostics import printable
-from egress_compiler.ir import Source
+from egress_compiler.ruleset.words import comment
 
-COMMENT_WIDTH = 120
-RULE_COMMENT_WIDTH = 120
-"""nft takes 127 characters."""
+_HERE = re.compile("\0([0-9]+)\0")
+"""No text of a user's has such characters: they go through ``comment``."""
 
 
-@lru_cache(maxsize=65_536)
-def comment(text: str) -> str:
-    """One line without control characters, that no backslash at its end can join to the next."""
-    return printable(" ".join(text.split()))[:COMMENT_WIDTH].rstrip("\\ ")
+class Rendered(NamedTuple):
+    """A file, and by what it is for the number of a line, from 1, that the template marked with ``here``."""
 
-
-def rule_comment(text: str) -> str:
-    """What may stand between the quotes of an nft comment; object names need no escapes."""
-    return "".join(c for c in comment(text) if c not in '"\\')[:RULE_COMMENT_WIDTH]
-
-
-def verdict_elements(sources: Iterable[Source], verb: str, prefix: str) -> list[str]:
-    """The lines of a verdict map: what leads from each source to the chain of its class, and whose it is."""
-    return [f"{s.source} : {verb} {prefix}.{s.traffic_class}, # {comment(s.owner)}" for s in sources]
-
-
-def hexadecimal(value: int) -> str:
-    return f"{value:#010x}"
+    text: str
+    places: Mapping[tuple[Hashable, ...], int]
 
 
 @cache
 def environment() -> Environment:
-    """Templates see numbering's constants as ``n``; an unknown name is an error, not an empty string."""
+    """An unknown name in a template is an error, not an empty string."""
     # Nothing here is HTML, so autoescaping would only corrupt; hostile text goes through the comment filters.
     made = Environment(
         loader=PackageLoader("egress_compiler.render"),
@@ -48,15 +34,20 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701
     )
-    made.filters |= {
-        "comment": comment,
-        "rule_comment": rule_comment,
-        "hex": hexadecimal,
-        "verdict_elements": verdict_elements,
-    }
-    made.globals["n"] = numbering
+    made.filters["comment"] = comment
     return made
 
 
-def rendered(template: str, **values: object) -> str:
-    return environment().get_template(template).render(**values)
+def rendered(template: str, **values: object) -> Rendered:
+    keys: list[tuple[Hashable, ...]] = []
+
+    def here(*key: Hashable) -> str:
+        keys.append(key)
+        return f"\0{len(keys) - 1}\0"
+
+    text = environment().get_template(template).render(here=here, **values)
+    places: dict[tuple[Hashable, ...], int] = {}
+    if keys:
+        for number, line in enumerate(text.split("\n"), start=1):
+            places |= {keys[int(index)]: number for index in _HERE.findall(line)}
+    return Rendered(_HERE.sub("", text), places)

@@ -1,0 +1,90 @@
+"""Where governed packets come from, as CIDRs that do not change with every pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from egress_compiler.model.cluster import Node
+from egress_compiler.net import (
+    FAMILIES,
+    Family,
+    Interval,
+    Intervals,
+    cidr,
+    cidrs,
+    contains,
+    subtract,
+    union,
+)
+from egress_compiler.resolve import Resolved
+
+NEIGHBOURHOOD: Mapping[Family, int] = {4: 24, 6: 64}
+"""Prefix length of what is added around a governed pod that is in no known pod CIDR."""
+
+
+def governed_ranges(resolved: Resolved) -> Mapping[Family, tuple[str, ...]]:
+    """Of the whole cluster: the pod CIDRs, the podSubnets, and what is around pods that are in neither."""
+    pods = {pod for policy in resolved.policies for pod in policy.pods}
+    ranges: dict[Family, tuple[str, ...]] = {}
+    for family in FAMILIES:
+        known = union([*resolved.pod_cidrs[family], *(i for p in resolved.policies for i in p.subnets[family])])
+        values = (a.value for pod in pods for a in resolved.cluster.pods[pod].addresses if a.family == family)
+        ranges[family] = tuple(cidrs(family, union([*known, *_around(family, values, known)])))
+    return ranges
+
+
+def node_ranges(resolved: Resolved, node: Node, family: Family, pods: Iterable[int]) -> Intervals:
+    """Of the node's pods: its pod CIDRs, and for ``pods`` (address values) elsewhere what they are in or around."""
+    own = union(node.pod_cidrs[family])
+    strays = [value for value in pods if not contains(own, value)]
+    if not strays:
+        return own
+    known = [i for i in resolved.pod_cidrs[family] if any(i.first <= value <= i.last for value in strays)]
+    return union([*own, *known, *_around(family, strays, union(known))])
+
+
+def nodes_at_home(resolved: Resolved) -> frozenset[str]:
+    """Nodes whose pods have their addresses from the node's pod CIDRs, as host-local IPAM gives them.
+
+    Believed of nodes with pods, where every pod of the cluster that is seen does, and no network plugin has pools of
+    its own: then no other address begins there.
+    """
+    cluster = resolved.cluster
+    if any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values()):
+        return frozenset()
+    homes = {node.name: node.pod_cidrs for node in cluster.nodes}
+    seen = [(homes[pod.node], pod) for pod in cluster.pods if pod.node in homes]
+    if not all(_within(own[address.family], address.value) for own, pod in seen for address in pod.addresses):
+        return frozenset()
+    return frozenset(pod.node for _, pod in seen)
+
+
+def _within(intervals: Intervals, value: int) -> bool:
+    return any(first <= value <= last for first, last in intervals)
+
+
+class Subnets:
+    """Which podSubnets concern a node: all, or where its pods are at home none that is in other nodes' pod CIDRs."""
+
+    def __init__(self, resolved: Resolved, family: Family, subnets: Sequence[Interval]) -> None:
+        self._family = family
+        self._subnets = subnets
+        homes = union(i for node in resolved.cluster.nodes for i in node.pod_cidrs[family])
+        self._at_home = nodes_at_home(resolved)
+        self._anywhere = [bool(subtract((subnet,), homes)) for subnet in subnets]
+
+    def of(self, node: Node) -> tuple[int, ...]:
+        """Their positions."""
+        own = node.pod_cidrs[self._family]
+        if not own or node.name not in self._at_home:
+            return tuple(range(len(self._subnets)))
+        return tuple(
+            position
+            for position, (first, last) in enumerate(self._subnets)
+            if self._anywhere[position] or any(i.first <= last and first <= i.last for i in own)
+        )
+
+
+def _around(family: Family, values: Iterable[int], known: Intervals) -> list[Interval]:
+    prefix = NEIGHBOURHOOD[family]
+    return sorted({cidr(family, value, prefix) for value in values if not contains(known, value)})

@@ -1,0 +1,72 @@
+"""plan.json: one object a line, so that a diff shows which; what has its default is not said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+
+import msgspec
+
+from egress_compiler.contract import plan as types
+from egress_compiler.contract.plan import NodePlan
+
+_DEPTH = 3
+"""Levels of objects that stand open; what is deeper stands on one line."""
+
+
+def plan_json(plan: NodePlan) -> str:
+    return _value(plan, "", _DEPTH) + "\n"
+
+
+def _value(value: object, indent: str, depth: int) -> str:
+    kind: type = type(value)
+    names = _names(kind)
+    if names and depth:
+        inner = indent + " "
+        items = (f'{inner}"{name}": {_value(getattr(value, name), inner, depth - 1)}' for name in names)
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    if isinstance(value, tuple) and value and _is_object(value[0]):
+        inner = indent + " "
+        return "[\n" + ",\n".join(inner + _one_line(item) for item in value) + f"\n{indent}]"
+    return _one_line(value)
+
+
+def _one_line(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    for usual in _usual(type(value).__name__):
+        text = text.replace(usual, "")
+    return text
+
+
+def _is_object(value: object) -> bool:
+    kind: type = type(value)
+    return bool(_names(kind))
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    """The fields of a class of the plan; none of any other."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+
+
+@cache
+def _usual(kind: str) -> tuple[str, ...]:
+    """Fields with their defaults, as they stand behind others; in a text of the plan's a quote is escaped."""
+    defaults: list[str] = []
+    for name in _within(kind):
+        for field in fields(vars(types)[name]):
+            if field.default is not MISSING:
+                defaults.append(f',"{field.name}":{msgspec.json.encode(field.default).decode()}')
+    return tuple(dict.fromkeys(defaults))
+
+
+def _within(kind: str) -> Iterator[str]:
+    """The classes of the plan that objects of one have in them, itself among them."""
+    of_plan = vars(types).get(kind)
+    if isinstance(of_plan, type) and is_dataclass(of_plan):
+        yield kind
+        for field in fields(of_plan):
+            for name in re.findall(r"\w+", str(field.type)):
+                yield from _within(name)
