@@ -32,8 +32,8 @@ def explain_command(
 ) -> int:
     """Explain why POD (NAMESPACE/NAME, or its address) leaves as it does.
 
-    Shows every policy that was considered and why it matches or not, the way hop by hop, and the lines of the generated
-    configuration that make it so. Compiles in memory and writes nothing.
+    Shows every policy that was considered and why it matches or not, the egress path hop by hop, and the lines of the
+    generated configuration that make it so. Compiles in memory and writes nothing.
     """
     if (pod is None) == (eip is None):
         raise click.UsageError("name a POD, or an address with --eip")

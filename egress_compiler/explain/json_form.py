@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress_compiler.explain.model import Considered, EipExplanation, Explanation, Hop, Line, Way
+from egress_compiler.explain.model import Considered, EgressPath, EipExplanation, Explanation, Hop, Line
 from egress_compiler.net import format_address
 
 
@@ -15,7 +15,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "to": explanation.to or None,
         "notes": list(explanation.notes),
         "policies": [_considered(entry) for entry in explanation.considered],
-        "ways": [_way(way) for way in explanation.ways],
+        "paths": [_path(path) for path in explanation.paths],
     }
 
 
@@ -36,21 +36,22 @@ def _considered(entry: Considered) -> dict[str, object]:
     }
 
 
-def _way(way: Way) -> dict[str, object]:
+def _path(path: EgressPath) -> dict[str, object]:
     return {
-        "family": way.family,
-        "source": way.source,
-        "destinations": list(way.destinations),
-        "rest": way.rest,
-        "outcome": way.outcome,
-        "reason": way.why,
-        "policy": way.policy or None,
-        "class": way.traffic_class or None,
-        "slot": way.slot,
-        "gateway": way.gateway or None,
-        "gateways": [{"node": g.node, "priority": g.priority, "address": g.address or None} for g in way.gateways],
-        "addresses": list(way.addresses),
-        "hops": [_hop(hop) for hop in way.hops],
+        "family": path.family,
+        "source": path.source,
+        "destinations": list(path.destinations),
+        "rest": path.rest,
+        "outcome": path.outcome,
+        "reason": path.why,
+        "policy": path.policy or None,
+        "chain": path.chain or None,
+        "answer": path.answer,
+        "slot": path.slot,
+        "gateway": path.gateway or None,
+        "gateways": [{"node": g.node, "priority": g.priority, "address": g.address or None} for g in path.gateways],
+        "addresses": list(path.addresses),
+        "hops": [_hop(hop) for hop in path.hops],
     }
 
 

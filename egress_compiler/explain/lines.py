@@ -1,65 +1,84 @@
-"""Finds the lines of generated files that do something, by the names that they give it."""
+"""The lines of a node's generated files, found by what they are for: the renderers say where they put it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 
+from egress_compiler.contract.names import KEEPALIVED, ROUTES_BATCH, RULESET
+from egress_compiler.contract.numbers import slot_table
+from egress_compiler.contract.plan import IpRoute, IpRule, NodePlan, PolicyChain
 from egress_compiler.explain.model import Line
+from egress_compiler.net import FAMILIES, Family, contains, parse_span
+from egress_compiler.nodes import NODES, Nodes
+from egress_compiler.render import keepalived_conf, routes_lines
+from egress_compiler.ruleset import Written, ruleset, write
+from egress_compiler.ruleset.model import Rule
+from egress_compiler.ruleset.writer import Place
 
 
-class Files:
-    """The files of a bundle, split into lines once; ``text`` gives one by its path.
+class Generated:
+    """One node's files, each made when first asked; what a node does not have gives no line."""
 
-    What is not found is left out, never guessed.
-    """
+    def __init__(self, nodes: Nodes, node: str) -> None:
+        self.plan: NodePlan = nodes.plan(node)
+        self._descriptions = nodes.descriptions
+        self._directory = f"{NODES}/{node}"
 
-    def __init__(self, text: Callable[[str], str]) -> None:
-        self._text = text
-        self._lines: dict[str, list[str]] = {}
+    @cached_property
+    def _table(self) -> Written:
+        return write(ruleset(self.plan, self._descriptions))
 
-    def _of(self, file: str) -> list[str]:
-        if file not in self._lines:
-            self._lines[file] = self._text(file).split("\n")
-        return self._lines[file]
+    def _nft(self, place: Place) -> Line:
+        return Line(f"{self._directory}/{RULESET}", place.line, place.text)
 
-    def line(self, file: str, *parts: str) -> Iterator[Line]:
-        """The first line with all ``parts``."""
-        for number, text in enumerate(self._of(file), start=1):
-            if all(part in text for part in parts):
-                yield Line(file, number, text.strip())
-                return
+    def element(self, name: str, key: str) -> Iterator[Line]:
+        """Of a set or map of the nftables table."""
+        place = self._table.element(name, key) if f"set {name}" in self._table.starts else None
+        if place is not None:
+            yield self._nft(place)
 
-    def within(self, file: str, head: str, *parts: str, also: str = "") -> Iterator[Line]:
-        """The first line with all ``parts`` in the block that the line ``head`` opens.
+    def rules(self, chain: str, wanted: Callable[[Rule], bool]) -> Iterator[Line]:
+        """Of a chain of the nftables table."""
+        if f"chain {chain}" in self._table.starts:
+            yield from (self._nft(place) for rule, place in self._table.rules(chain) if wanted(rule))
 
-        With ``also``, an element of a set that stands in lines of its own: the line with it comes first, and
-        ``parts`` are looked for behind it.
-        """
-        block = list(self._block(file, head))
-        start = 0
-        if also:
-            found = next((line for line in block if line.text.rstrip(",") == also), None)
-            if found is None:
-                return
-            yield found
-            start = found.number
-        for line in block:
-            if line.number > start and all(part in line.text for part in parts):
-                yield line
-                return
+    def rule(self, chain: str, index: int) -> Iterator[Line]:
+        """By its index in the chain."""
+        if f"chain {chain}" in self._table.starts:
+            rules = [*self._table.rules(chain)]
+            yield from (self._nft(place) for _, place in rules[index:][:1])
 
-    def _block(self, file: str, head: str) -> Iterator[Line]:
-        """The lines between ``head`` and the closing brace of its own depth."""
-        lines = self._of(file)
-        opening = next((n for n, text in enumerate(lines) if text.strip() == head), None)
-        if opening is None:
-            return
-        indent = lines[opening][: len(lines[opening]) - len(lines[opening].lstrip())]
-        for number in range(opening + 1, len(lines)):
-            if lines[number] == indent + "}":
-                return
-            yield Line(file, number + 1, lines[number].strip())
+    def policy(self, policy: PolicyChain, family: Family, value: int) -> Iterator[Line]:
+        """The rule of a policy for ``family``, after the one of its destinations that has ``value``."""
+        name = f"policy.{policy.name}"
+        index = [f for f in FAMILIES if policy.answers.of(f) is not None].index(family)
+        if f"chain {name}" in self._table.starts:
+            rule, place = [*self._table.rules(name)][index]
+            for text in rule.destinations:
+                if contains((parse_span(text).interval,), value):
+                    yield self._nft(self._table.destination(name, rule, text))
+            yield self._nft(place)
 
+    def steering(self, family: Family, slot: int) -> Iterator[Line]:
+        """The ip rule of a slot, and the route that it leads to."""
+        table, file = slot_table(slot), f"{self._directory}/{ROUTES_BATCH[family]}"
+        found = [
+            (line.adds, Line(file, number, line.text))
+            for number, line in enumerate(routes_lines(self.plan, family), start=1)
+            if line.adds is not None and line.adds.table == table
+        ]
+        yield from (line for adds, line in found if isinstance(adds, IpRule))
+        yield from (line for adds, line in found if isinstance(adds, IpRoute) and adds.kind == "unicast")
 
-def gathered(*parts: Iterable[Line]) -> tuple[Line, ...]:
-    return tuple(line for lines in parts for line in lines)
+    @cached_property
+    def _keepalived(self) -> tuple[tuple[str, ...], dict[tuple[object, ...], int]]:
+        text, places = keepalived_conf(self.plan, self._descriptions)
+        return tuple(text.split("\n")), dict(places)
+
+    def keepalived(self, *key: str | int) -> Iterator[Line]:
+        """By what ``render.keepalived_conf`` says that a line is for."""
+        lines, places = self._keepalived
+        if key in places:
+            number = places[key]
+            yield Line(f"{self._directory}/{KEEPALIVED}", number, lines[number - 1].strip())

@@ -1,4 +1,4 @@
-"""An explanation as data: every policy considered, and the way of each destination hop by hop."""
+"""An explanation as data: every policy considered, and the egress path of each destination hop by hop."""
 
 from __future__ import annotations
 
@@ -59,10 +59,11 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The destinations of one family that share an answer.
+class EgressPath:
+    """The destinations of one family that leave alike.
 
-    ``rest`` means all that no other way has.  ``addresses`` are what the outside may see, today's first.
+    ``rest`` means all that no other path has.  ``answer`` is the answer number, ``chain`` the policy's chain on the
+    pod's node.  ``addresses`` are what the outside may see, today's first.
     """
 
     family: Family
@@ -72,7 +73,8 @@ class Way:
     outcome: Outcome
     why: str
     policy: str
-    traffic_class: str
+    chain: str
+    answer: int | None
     slot: int | None
     gateway: str
     gateways: tuple[Gateway, ...]
@@ -93,7 +95,7 @@ class Explanation:
     to: str
     notes: tuple[str, ...]
     considered: tuple[Considered, ...]
-    ways: tuple[Way, ...]
+    paths: tuple[EgressPath, ...]
     host: str = ""
 
 

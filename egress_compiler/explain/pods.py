@@ -7,7 +7,7 @@ from dataclasses import replace
 from egress_compiler.diagnostics import Collector, nearest, quoted
 from egress_compiler.explain.considered import Subject, consider
 from egress_compiler.explain.model import Explanation
-from egress_compiler.explain.ways import find_ways, unsteered_way
+from egress_compiler.explain.paths import find_paths, unsteered_path
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, OtherNode, Pod
 from egress_compiler.net import Address, AddressError, contains, format_address, parse_address
 from egress_compiler.pipeline import Analysis
@@ -52,7 +52,7 @@ def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collec
         to=_text(to),
         notes=tuple(notes),
         considered=consider(analysis.classified, subject, to),
-        ways=tuple(way for source in sources for way in find_ways(analysis, node, source, to)),
+        paths=tuple(path for source in sources for path in find_paths(analysis, node, source, to)),
     )
 
 
@@ -71,7 +71,7 @@ def _on_other_node(
         to=_text(to),
         notes=(f"{subject.node} {other.why}, so nothing steers its traffic: it leaves as if there were no policy",),
         considered=tuple(considered),
-        ways=tuple(unsteered_way(subject.node, other.why, source, to) for source in sources),
+        paths=tuple(unsteered_path(subject.node, other.why, source, to) for source in sources),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from egress_compiler.diagnostics import printable
 from egress_compiler.explain import words
-from egress_compiler.explain.model import Considered, EipExplanation, Explanation, Line, Way
+from egress_compiler.explain.model import Considered, EgressPath, EipExplanation, Explanation, Line
 
 SHOWN_USERS = 20
 
@@ -25,9 +25,9 @@ def as_text(explanation: Explanation, *, everything: bool = False) -> str:
             "Policies, in the order in which packets meet them",
             *_policies(explanation.considered, everything),
         ]
-    families = [way.family for way in explanation.ways]
-    for way in explanation.ways:
-        lines += ["", *_way(way, alone=families.count(way.family) == 1)]
+    families = [path.family for path in explanation.paths]
+    for path in explanation.paths:
+        lines += ["", *_path(path, alone=families.count(path.family) == 1)]
     return "\n".join(map(printable, lines))
 
 
@@ -54,22 +54,22 @@ def _foreign(entry: Considered) -> bool:
     return any(reason.startswith("namespace: ") for reason in entry.reasons)
 
 
-def _way(way: Way, *, alone: bool) -> Iterator[str]:
-    yield f"To {words.destinations(way, alone=alone)}, {way.source} {words.leaves_with(way)}"
-    if way.traffic_class:
-        yield f"  policy   {way.policy}"
-        yield f"  class    {way.traffic_class}"
-    if way.slot is not None:
-        order = ", then ".join(_gateway(gateway.node, gateway.address, way) for gateway in way.gateways)
-        yield f"  slot     {way.slot} of EgressGateway {way.gateway}"
+def _path(path: EgressPath, *, alone: bool) -> Iterator[str]:
+    yield f"To {words.destinations(path, alone=alone)}, {path.source} {words.leaves_with(path)}"
+    if path.policy:
+        yield f"  policy   {path.policy}"
+    if path.slot is not None:
+        order = ", then ".join(_gateway(gateway.node, gateway.address, path) for gateway in path.gateways)
+        yield f"  answer   {path.answer}"
+        yield f"  slot     {path.slot} of EgressGateway {path.gateway}"
         yield f"  gateways {order}"
-    for number, hop in enumerate(way.hops, start=1):
+    for number, hop in enumerate(path.hops, start=1):
         yield f"  {number}. {hop.where} {hop.what}"
         yield from _lines(hop.lines)
 
 
-def _gateway(node: str, address: str, way: Way) -> str:
-    if way.outcome != "node-ip":
+def _gateway(node: str, address: str, path: EgressPath) -> str:
+    if path.outcome != "node-ip":
         return node
     return f"{node} ({address})" if address else f"{node} (blocked)"
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from egress_compiler.explain.model import Way
+from egress_compiler.explain.model import EgressPath
 
 
-def destinations(way: Way, *, alone: bool) -> str:
-    """``alone``: no other way of the family stands beside this one."""
-    if way.destinations:
-        return ", ".join(way.destinations)
-    return f"everything {'outside the cluster' if alone else 'else'} (IPv{way.family})"
+def destinations(path: EgressPath, *, alone: bool) -> str:
+    """``alone``: no other path of the family stands beside this one."""
+    if path.destinations:
+        return ", ".join(path.destinations)
+    return f"everything {'outside the cluster' if alone else 'else'} (IPv{path.family})"
 
 
-def leaves_with(way: Way) -> str:
-    match way.outcome:
+def leaves_with(path: EgressPath) -> str:
+    match path.outcome:
         case "direct":
-            return f"leaves through no gateway: {way.why}"
+            return f"leaves through no gateway: {path.why}"
         case "blocked":
-            return f"is blocked by {way.policy}: {way.why}"
+            return f"is blocked by {path.policy}: {path.why}"
         case "eip":
-            return f"leaves with {way.addresses[0]}"
+            return f"leaves with {path.addresses[0]}"
         case _:
-            return f"leaves with the active gateway node's address: {', '.join(way.addresses)}"
+            return f"leaves with the active gateway node's address: {', '.join(path.addresses)}"

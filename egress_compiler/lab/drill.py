@@ -99,7 +99,7 @@ class Slots:
 
     def settled(self) -> bool:
         """Whether each floating address is where it stays: at home, or on any one gateway where nobody preempts."""
-        if all(instance.preempt for plan in self.running.compilation.plans for instance in plan.vrrp):
+        if all(i.preempt for p in self.running.compilation.plans if p.gateway is not None for i in p.gateway.vrrp):
             return self.at_home()
         held = [self.held(node) for node in self.gateways]
         return all(sum(address in found for found in held) == 1 for address in self._owners())
@@ -118,7 +118,8 @@ class Slots:
         return {
             address.address: instance.preferred_node
             for plan in self.running.compilation.plans
-            for instance in plan.vrrp
+            if plan.gateway is not None
+            for instance in plan.gateway.memberships
             for address in (*instance.tunnel_vips, *instance.eips)
         }
 

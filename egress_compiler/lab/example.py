@@ -46,7 +46,7 @@ def topology_for(inputs: Inputs, compilation: Compilation) -> LabTopology:
     ]
     return build_topology(
         inputs.cluster,
-        interfaces={plan.node: plan.interface for plan in compilation.plans},
+        interfaces={plan.node: plan.kernel.interface for plan in compilation.plans},
         mtus={node: uplink.mtu for node, uplink in compilation.uplinks.items()},
         extra_addresses=pools,
         segments=segments,
@@ -58,10 +58,11 @@ def _segments(compilation: Compilation) -> tuple[LabSegment, ...]:
     nodes: dict[str, list[str]] = {}
     routers: dict[str, set[str]] = {}
     for plan in compilation.plans:
-        for uplink in (uplink for uplink in plan.uplinks if uplink.interface != plan.interface):
+        tables = plan.gateway.uplinks if plan.gateway is not None else ()
+        for uplink in (uplink for uplink in tables if uplink.interface != plan.kernel.interface):
             nodes.setdefault(uplink.interface, []).append(plan.node)
-            hops = [route.via for route in plan.routes if route.table == uplink.table and route.via is not None]
-            for cidr in (*uplink.cidrs4, *uplink.cidrs6):
+            hops = [hop for hop in (uplink.next_hops.ipv4, uplink.next_hops.ipv6) if hop is not None]
+            for cidr in (*uplink.cidrs.ipv4, *uplink.cidrs.ipv6):
                 interval, length = parse_span(cidr).interval, cidr.partition("/")[2]
                 inside = (hop for hop in hops if contains((interval,), parse_address(hop).value) and _same(hop, cidr))
                 routers.setdefault(uplink.interface, set()).update(f"{hop}/{length}" for hop in inside)

@@ -12,27 +12,17 @@ import yaml
 
 from egress_compiler.bundle import BUNDLE_VERSION
 from egress_compiler.commit import FileChange
+from egress_compiler.contract import names
+from egress_compiler.contract.plan import PLAN_VERSION, NodePlan
+from egress_compiler.contract.reading import DamagedPlan, read_plan
 from egress_compiler.diagnostics import Collector, listing, printable
-from egress_compiler.ir import (
-    PLAN_VERSION,
-    ConnectionSync,
-    Role,
-    Slot,
-    SnatClass,
-    SourceMaps,
-    SteerClass,
-    Tunnel,
-    VrrpInstance,
-)
 from egress_compiler.model.policy import Ref
 from egress_compiler.nodes import NODES
 from egress_compiler.pipeline import Compilation
 from egress_compiler.plan.model import PolicyState
-from egress_compiler.plan.side import NodeView
 from egress_compiler.status import policy_rows
 
 MANIFEST = "manifest.json"
-PLAN = "plan.json"
 STATUS = "status.yaml"
 POLICY_KINDS = ("EgressPolicy", "EgressClusterPolicy")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -50,27 +40,6 @@ class _NodeEntry(msgspec.Struct):
 class _Manifest(msgspec.Struct):
     version: int
     nodes: dict[str, _NodeEntry]
-
-
-class StoredPlan(msgspec.Struct, frozen=True):
-    """The fields of a stored NodePlan that are compared; whatever else it has, or lacks, is no matter."""
-
-    node: str
-    role: Role
-    tunnel: Tunnel
-    inside4: tuple[str, ...]
-    inside6: tuple[str, ...]
-    slots: tuple[Slot, ...]
-    steer_sources: SourceMaps
-    steer_classes: tuple[SteerClass, ...]
-    snat_classes: tuple[SnatClass, ...]
-    snat_addresses4: tuple[str, ...]
-    snat_addresses6: tuple[str, ...]
-    eips4: tuple[str, ...]
-    eips6: tuple[str, ...]
-    vrrp: tuple[VrrpInstance, ...]
-    sync: ConnectionSync | None = None
-    cut: tuple[str, ...] = ()
 
 
 class _Metadata(msgspec.Struct):
@@ -96,7 +65,7 @@ class _StatusObject(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    plans: tuple[NodeView, ...]
+    plans: tuple[NodePlan, ...]
     policies: Mapping[Ref, PolicyState]
 
 
@@ -113,13 +82,13 @@ def bundle_before(
     if manifest is None:
         return Before((), {})
     _check_whole(manifest, compilation, changed, out, found)
-    plans: list[NodeView] = []
+    plans: list[NodePlan] = []
     for plan in compilation.plans:
-        change = changed.pop(out / NODES / plan.node / PLAN, None)
+        change = changed.pop(out / NODES / plan.node / names.PLAN, None)
         old = plan if change is None else _stored_plan(change, found)
         plans += [] if old is None else [old]
     for change in changed.values():
-        if change.path.name == PLAN and change.path.parent.parent == out / NODES:
+        if change.path.name == names.PLAN and change.path.parent.parent == out / NODES:
             old = _stored_plan(change, found)
             plans += [] if old is None else [old]
     return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
@@ -146,7 +115,7 @@ def _check_whole(
     manifest: _Manifest, compilation: Compilation, changed: Mapping[Path, FileChange], out: Path, found: Collector
 ) -> None:
     """An error where a file is gone from which the answers of before would be read."""
-    wanted = [STATUS, *(f"{NODES}/{node}/{PLAN}" for node in manifest.nodes)]
+    wanted = [STATUS, *(f"{NODES}/{node}/{names.PLAN}" for node in manifest.nodes)]
     gone = [name for name in wanted if _is_gone(name, compilation, changed.get(out / name))]
     if gone:
         found.error(
@@ -170,28 +139,47 @@ def policy_states(compilation: Compilation) -> dict[Ref, PolicyState]:
     return {kinds[namespace, name]: PolicyState(four, six, node) for namespace, name, _, four, six, node in rows}
 
 
-def _stored_plan(change: FileChange, found: Collector) -> StoredPlan | None:
-    if change.before is None:
+def _stored_plan(change: FileChange, found: Collector) -> NodePlan | None:
+    text = change.before
+    if text is None or not _is_version(change.path, text, PLAN_VERSION, found):
         return None
-    return _decoded(change.path, change.before, StoredPlan, PLAN_VERSION, found)
+    try:
+        return read_plan(text)
+    except DamagedPlan as error:
+        _unreadable(change.path, f"cannot be read: {printable(str(error))}", found)
+        return None
 
 
 def _decoded(path: Path, text: str, kind: type[T], version: int, found: Collector) -> T | None:
     """``text`` as ``kind``; None where it is of another version or no such thing, with the reason reported."""
+    if not _is_version(path, text, version, found):
+        return None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        _unreadable(path, f"cannot be read: {printable(str(error))}", found)
+        return None
+
+
+def _is_version(path: Path, text: str, version: int, found: Collector) -> bool:
     try:
         stored = msgspec.json.decode(text, type=_Version).version
         if stored == version:
-            return msgspec.json.decode(text, type=kind)
+            return True
         problem = f"is of version {stored}, and this compiler reads version {version}"
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         problem = f"cannot be read: {printable(str(error))}"
+    _unreadable(path, problem, found)
+    return False
+
+
+def _unreadable(path: Path, problem: str, found: Collector) -> None:
     found.error(
         "bundle-unreadable",
         f"{printable(str(path))} {problem}",
         None,
         hint="compare with a bundle of this version: compile the old input with this compiler into a directory",
     )
-    return None
 
 
 def _policies(compilation: Compilation, change: FileChange | None, found: Collector) -> Mapping[Ref, PolicyState]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from egress_compiler.commit import FileChange
+from egress_compiler.contract.plan import NodePlan
 from egress_compiler.model.lock import Lock
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, format_interval
@@ -25,8 +26,8 @@ from egress_compiler.plan.model import (
     PolicyState,
     Sources,
 )
-from egress_compiler.plan.side import NodeView, Side
 from egress_compiler.plan.sources import SourceComparison
+from egress_compiler.plan.view import View
 
 
 def compare(
@@ -36,7 +37,7 @@ def compare(
 
     Linear in the sizes of both bundles.  ``diffs`` adds line diffs of every file.
     """
-    old, new = Side(before.plans), Side(compilation.plans)
+    old, new = View(before.plans), View(compilation.plans)
     comparison = SourceComparison(old, new, compilation.resolved.cluster)
     pods, gone = comparison.pods()
     sources = (*pods, *comparison.subnets())
@@ -79,7 +80,7 @@ def between(before: Compilation, after: Compilation, against: str) -> Plan:
 
 def _order(group: Sources) -> tuple[bool, bool, str, str]:
     """What hurts first: broken connections, then what else is disruptive, then by name."""
-    breaks = any(flow.connections.fate == "broken" for flow in group.flows)
+    breaks = any(flow.connections.outcome == "broken" for flow in group.flows)
     disruptive = any(flow.disruptive for flow in group.flows)
     return (not breaks, not disruptive, group.what, group.members[0].name)
 
@@ -123,7 +124,7 @@ def _shifts(sources: Iterable[Sources]) -> tuple[dict[str, int], dict[str, int]]
     return gained, lost
 
 
-def _eips(old: Side, new: Side, lock: Lock) -> Iterable[EipChange]:
+def _eips(old: View, new: View, lock: Lock) -> Iterable[EipChange]:
     waiting = {
         text: lock.eips[key].node
         for entry in lock.policies.values()
@@ -138,7 +139,7 @@ def _eips(old: Side, new: Side, lock: Lock) -> Iterable[EipChange]:
             yield EipChange(owner.gateway if owner else "", address, *nodes, waiting.get(address, ""))
 
 
-def _notes(old: Mapping[str, NodeView], new: Mapping[str, NodeView]) -> Iterable[Note]:
+def _notes(old: Mapping[str, NodePlan], new: Mapping[str, NodePlan]) -> Iterable[Note]:
     """Changes under which nodes disagree with each other until all of them are applied."""
     both = sorted(old.keys() & new.keys())
     tunnels = [name for name in both if _tunnel(old[name]) != _tunnel(new[name])]
@@ -151,13 +152,14 @@ def _notes(old: Mapping[str, NodeView], new: Mapping[str, NodeView]) -> Iterable
         )
 
 
-def _tunnel(plan: NodeView) -> tuple[object, ...]:
-    tunnel = plan.tunnel
+def _tunnel(plan: NodePlan) -> tuple[object, ...]:
+    tunnel = plan.kernel.tunnel
     return (tunnel.device, tunnel.vni, tunnel.port, tunnel.underlay, tunnel.mac, tunnel.addresses)
 
 
-def _vrrp(plan: NodeView) -> dict[tuple[str, str], tuple[object, ...]]:
-    return {(v.gateway, v.preferred_node): (v.vrid, v.interface, v.advert_ms) for v in plan.vrrp}
+def _vrrp(plan: NodePlan) -> dict[tuple[str, str], tuple[object, ...]]:
+    announced = plan.gateway.announced() if plan.gateway is not None else ()
+    return {(slot.gateway, slot.preferred_node): (v.vrid, v.interface, v.advert_ms) for slot, v in announced}
 
 
 def _vrrp_differs(old: Mapping[tuple[str, str], object], new: Mapping[tuple[str, str], object]) -> bool:
@@ -170,7 +172,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _files(
-    changes: Sequence[FileChange], out: Path, old: Side, new: Side, diffs: bool
+    changes: Sequence[FileChange], out: Path, old: View, new: View, diffs: bool
 ) -> tuple[tuple[NodeChange, ...], tuple[FileLines, ...]]:
     """The files of each node that is touched, and the others."""
     by_node: dict[str, list[FileLines]] = {}

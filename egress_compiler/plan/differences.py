@@ -1,4 +1,4 @@
-"""For which destinations two classes answer differently: interval arithmetic, no packet is tried."""
+"""For which destinations two chains answer differently: interval arithmetic, no packet is tried."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from egress_compiler.model.cluster import Node, Pod, single
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, subtract, union
 from egress_compiler.plan.model import DIRECT, Answer, Region
-from egress_compiler.plan.side import Answers
+from egress_compiler.plan.view import Answers
 
 
 class InsideChange(NamedTuple):
@@ -18,7 +18,7 @@ class InsideChange(NamedTuple):
 
     ``joins`` and ``leaves`` are told once, for all pods.  ``taken`` are the ranges of what joins that pods may have
     talked to before, so that they are told of each pod, too; ``quiet`` is what needs no word about a pod: all other
-    destinations that are inside on one side or on both.
+    destinations that are inside before, after, or both.
     """
 
     joins: Intervals
@@ -62,7 +62,7 @@ class Difference(NamedTuple):
 
 
 def differences(family: Family, before: Answers, after: Answers, inside: InsideChange) -> tuple[Difference, ...]:
-    """Regions in which a packet takes another way; destinations that are quiet in ``inside`` are never meant.
+    """Regions in which a packet takes another path; destinations that are quiet in ``inside`` are never meant.
 
     Linear in the intervals of both, but for sorting.
     """
@@ -84,7 +84,7 @@ def differences(family: Family, before: Answers, after: Answers, inside: InsideC
 
 
 def _differ(before: Answer, after: Answer) -> bool:
-    return before.way != after.way
+    return before.path != after.path
 
 
 def _texts(family: Family, pieces: Iterable[Interval]) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def _texts(family: Family, pieces: Iterable[Interval]) -> tuple[str, ...]:
 
 
 def _pieces(before: Answers, after: Answers, inside: InsideChange) -> Iterable[tuple[Interval, tuple[Answer, Answer]]]:
-    """The destinations that either side names, cut where an answer may change, with the answers of both sides."""
+    """The destinations that either of them names, cut where an answer may change, with the answers of both."""
     old, new = _Lookup(before.named), _Lookup(after.named)
     taken, quiet = (_Lookup([(i, DIRECT) for i in intervals]) for intervals in (inside.taken, inside.quiet))
     cuts = {point for lookup in (old, new, taken) for point in lookup.cuts}

@@ -77,7 +77,7 @@ def _flow(flow: Flow) -> dict[str, object]:
         "kind": flow.kind,
         "before": _answer(flow.before),
         "after": _answer(flow.after),
-        "openConnections": flow.connections.fate,
+        "openConnections": flow.connections.outcome,
         "reason": flow.connections.reason,
         "disruptive": flow.disruptive,
     }

@@ -102,14 +102,14 @@ def _sources(plan: Plan) -> Iterator[str]:
         who = what + ", ".join(names) + (f" and {more} more" if more > 0 else "")
         for flow in group.flows:
             before, after = words.before_and_after(flow)
-            fate = _escaped(words.connections(flow.connections))
+            ending = _escaped(words.connections(flow.connections))
             yield _row(
                 words.sign(group),
                 who,
                 _code(words.destinations(flow.region)),
                 _code(before),
                 _code(after),
-                f"**{fate}**" if flow.connections.fate == "broken" else fate,
+                f"**{ending}**" if flow.connections.outcome == "broken" else ending,
             )
             who = "the same" if len(group.members) > 3 else who
     if plan.gone:

@@ -11,13 +11,13 @@ from egress_compiler.model.policy import Ref
 from egress_compiler.net import Family
 from egress_compiler.source import Position
 
-Fate = Literal["none", "kept", "broken"]
+Ending = Literal["none", "kept", "broken"]
 Kind = Literal["gains", "loses", "changes", "moves", "blocks", "unblocks"]
 FileAction = Literal["create", "modify", "delete"]
 
 
 class Answer(NamedTuple):
-    """What becomes of a new connection.  ``slot``, ``gateway`` and ``node`` (the preferred one) say which way it takes.
+    """What becomes of a new connection.  ``slot``, ``gateway`` and ``node`` (the preferred one) say where it leaves.
 
     ``address`` is '' where the connection goes out directly or is blocked; with useNodeIP it is the preferred node's.
     """
@@ -28,14 +28,15 @@ class Answer(NamedTuple):
     slot: int | None = None
     gateway: str = ""
     node: str = ""
+    number: int | None = None
 
     @property
     def governed(self) -> bool:
         return self.outcome in ("eip", "node-ip")
 
     @property
-    def way(self) -> tuple[Outcome, str, int | None, str]:
-        """What counts for a packet: two answers with the same way differ in name only."""
+    def path(self) -> tuple[Outcome, str, int | None, str]:
+        """What counts for a packet: two answers with the same path differ in name only."""
         return (self.outcome, self.address, self.slot, self.node)
 
 
@@ -53,7 +54,7 @@ class Region(NamedTuple):
 class Connections(NamedTuple):
     """What becomes of the connections that are open when the change is applied, and why."""
 
-    fate: Fate
+    outcome: Ending
     reason: str
 
 
@@ -80,7 +81,7 @@ class Flow(NamedTuple):
     @property
     def disruptive(self) -> bool:
         """Whether somebody loses what worked: an address that others may know, open connections, or the way out."""
-        return self.kind in ("loses", "changes", "blocks") or self.connections.fate == "broken"
+        return self.kind in ("loses", "changes", "blocks") or self.connections.outcome == "broken"
 
 
 class Member(NamedTuple):

@@ -1,4 +1,4 @@
-"""Pods and source subnets whose way out changes, those with the same changes together."""
+"""Pods and source subnets whose egress path changes, those with the same changes together."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from egress_compiler.net import (
 from egress_compiler.plan.connections import NONE, open_connections
 from egress_compiler.plan.differences import Difference, InsideChange, differences, inside_changes
 from egress_compiler.plan.model import Connections, Flow, Member, Sources
-from egress_compiler.plan.side import PodEntry, Side, SubnetTable
+from egress_compiler.plan.view import PodEntry, SubnetTable, View
 
 UNKNOWN: Mapping[Family, list[PodEntry]] = {4: [], 6: []}
 
 
 @dataclass(slots=True)
 class SourceComparison:
-    """Both sides, and what was already found out about a pair of classes or a change on a node."""
+    """The old and the new view, and what was already found out about a pair of chains or a change on a node."""
 
-    old: Side
-    new: Side
+    old: View
+    new: View
     cluster: Cluster
     inside: Mapping[Family, InsideChange] = field(init=False)
     hosts: Mapping[Family, Intervals] = field(init=False)
     _differences: dict[tuple[Family, str | None, str | None], tuple[Difference, ...]] = field(default_factory=dict)
-    _fates: dict[tuple[Difference, str], Connections] = field(default_factory=dict)
+    _endings: dict[tuple[Difference, str], Connections] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Where there was nothing, the inside of the cluster was no other."""
@@ -48,8 +48,8 @@ class SourceComparison:
         self.hosts = {family: self._hosts(family) for family in FAMILIES}
 
     def _hosts(self, family: Family) -> Intervals:
-        """Addresses of hosts on either side: no pod's, whether a podSubnet has a hole for them already or no more."""
-        texts = {plan.tunnel.underlay for side in (self.old, self.new) for plan in side.nodes.values()}
+        """Addresses of hosts, old and new ones: no pod's, whether a podSubnet has holes for them already or no more."""
+        texts = {plan.kernel.tunnel.underlay for view in (self.old, self.new) for plan in view.nodes.values()}
         known = [*map(parse_address, texts | self.old.eips.keys() | self.new.eips.keys())]
         known += [address for address, _ in self.cluster.node_addresses]
         return union(Interval(address.value, address.value) for address in known if address.family == family)
@@ -74,12 +74,12 @@ class SourceComparison:
             for index, address in enumerate(addresses):
                 old = before[family][index] if index < len(before[family]) else None
                 new = after[family][index] if index < len(after[family]) else None
-                old_class = old.traffic_class if old else self.old.class_of(pod.node, family, address)
-                new_class = new.traffic_class if new else self.new.class_of(pod.node, family, address)
+                old_chain = old.chain if old else self.old.chain_of(pod.node, family, address)
+                new_chain = new.chain if new else self.new.chain_of(pod.node, family, address)
                 # Another address or node under the same name is another pod: nothing of it is open.
                 replaced = old is not None and (old.address, old.node) != (address, pod.node)
-                for difference in self._compare(family, old_class, new_class):
-                    connections = NONE if replaced else self._fate(difference, pod.node)
+                for difference in self._compare(family, old_chain, new_chain):
+                    connections = NONE if replaced else self._ending(difference, pod.node)
                     yield Flow(*difference, connections)
 
     def _compare(self, family: Family, old: str | None, new: str | None) -> tuple[Difference, ...]:
@@ -89,19 +89,19 @@ class SourceComparison:
             self._differences[key] = differences(family, before, after, self.inside[family])
         return self._differences[key]
 
-    def _fate(self, difference: Difference, node: str) -> Connections:
+    def _ending(self, difference: Difference, node: str) -> Connections:
         key = (difference, node)
-        if key not in self._fates:
-            self._fates[key] = open_connections(difference.before, difference.after, node, self.old, self.new)
-        return self._fates[key]
+        if key not in self._endings:
+            self._endings[key] = open_connections(difference.before, difference.after, node, self.old, self.new)
+        return self._endings[key]
 
     def subnets(self) -> tuple[Sources, ...]:
         """The source addresses of podSubnets whose answers change; a node that comes or goes changes none of them."""
         groups: dict[tuple[Flow, ...], dict[Family, list[Interval]]] = {}
         for family in FAMILIES:
             for old, new, nodes in self._tables(family):
-                for piece, old_class, new_class in _pieces(old, new):
-                    found = self._compare(family, old_class, new_class)
+                for piece, old_chain, new_chain in _pieces(old, new):
+                    found = self._compare(family, old_chain, new_chain)
                     flows = tuple(Flow(*difference, self._worst(difference, nodes)) for difference in found)
                     if flows:
                         rest = subtract((piece,), self.hosts[family])
@@ -125,15 +125,15 @@ class SourceComparison:
         """A pod of the subnet may be on any node: what breaks on one counts."""
         worst = NONE
         for node in nodes:
-            fate = self._fate(difference, node)
-            if fate.fate == "broken":
-                return fate
-            worst = fate if worst.fate == "none" else worst
+            ending = self._ending(difference, node)
+            if ending.outcome == "broken":
+                return ending
+            worst = ending if worst.outcome == "none" else worst
         return worst
 
 
 def _pieces(old: SubnetTable, new: SubnetTable) -> Iterator[tuple[Interval, str | None, str | None]]:
-    """Source addresses, cut where a class may change, with their classes on both sides."""
+    """Source addresses, cut where a chain may change, with their old and new chains."""
     cuts = {point for table in (old, new) for (first, last), _ in table.pieces for point in (first, last + 1)}
     for first, following in pairwise(sorted(cuts)):
         yield Interval(first, following - 1), old.at(first), new.at(first)

@@ -70,8 +70,8 @@ def _sources(plan: Plan) -> Iterator[str]:
 def _flow(flow: Flow) -> Iterator[str]:
     before, after = words.before_and_after(flow)
     yield f"      to {words.destinations(flow.region)}: {before} -> {after}"
-    if flow.connections.fate != "none":
-        mark = "!" if flow.connections.fate == "broken" else " "
+    if flow.connections.outcome != "none":
+        mark = "!" if flow.connections.outcome == "broken" else " "
         yield f"      {mark} open connections {words.connections(flow.connections)}"
 
 

@@ -34,7 +34,7 @@ def summary(plan: Plan) -> str:
     parts = list(_policy_parts(plan)) + list(_pod_parts(plan))
     moved = sum(bool(eip.before and eip.after) for eip in plan.eips)
     parts += [f"{counted(moved, 'EIP')} {'moves' if moved == 1 else 'move'} to another node"] if moved else []
-    what = "; ".join(parts) if parts else "nobody's address or way changes"
+    what = "; ".join(parts) if parts else "nobody's address or egress path changes"
     changed = counted(files, "file changes", "files change")
     return f"{what[0].upper()}{what[1:]}. {changed}, on {len(plan.nodes)} of {counted(plan.node_count, 'node')}."
 
@@ -79,7 +79,7 @@ def _pod_parts(plan: Plan) -> Iterable[str]:
 
 
 def breaks(group: Sources) -> bool:
-    return any(flow.connections.fate == "broken" for flow in group.flows)
+    return any(flow.connections.outcome == "broken" for flow in group.flows)
 
 
 def sign(group: Sources) -> str:
@@ -116,9 +116,9 @@ def before_and_after(flow: Flow) -> tuple[str, str]:
 
 
 def connections(what: Connections) -> str:
-    if what.fate == "none":
+    if what.outcome == "none":
         return "none can be open"
-    return f"break: {what.reason}" if what.fate == "broken" else what.reason
+    return f"break: {what.reason}" if what.outcome == "broken" else what.reason
 
 
 def state(policy: PolicyState | None) -> str:
