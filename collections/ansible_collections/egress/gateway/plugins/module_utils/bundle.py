@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
+from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan, read_plan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, parse_plan
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
@@ -47,7 +49,7 @@ class NodeBundle:
     """Files by name, all text, and the plan that is one of them."""
 
     files: Mapping[str, str]
-    plan: Plan
+    plan: NodePlan
 
 
 def digest(text: str) -> str:
@@ -81,7 +83,10 @@ def from_files(files: Mapping[str, str]) -> NodeBundle:
             raise NodeError("%r is no file of a bundle" % (name,))
     if PLAN not in files:
         raise NodeError("the bundle has no %s" % PLAN)
-    return NodeBundle(dict(files), parse_plan(files[PLAN]))
+    try:
+        return NodeBundle(dict(files), read_plan(files[PLAN]))
+    except DamagedPlan as error:
+        raise NodeError(str(error)) from error
 
 
 def installed(paths: Paths) -> NodeBundle | None:

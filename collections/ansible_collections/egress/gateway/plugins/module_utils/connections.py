@@ -3,55 +3,42 @@
 # Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
 """Open connections after a change: those of a pod whose address another one has now, and those that are to be cut.
 
-An entry of connection tracking tells what its connection leaves by: the slot, on the side of a worker, and the address,
-on the side of a gateway. What a new connection would leave by, the plan tells. Only where the two differ is there
-anything to end.
+An entry of connection tracking tells what its connection leaves with: the answer number, in the worker role, and the
+address, in the gateway role.  What a new connection would leave with, the plan tells.  Only where the two differ is
+there anything to end.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import re
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, find, run
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, has_ipv6
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
+from ansible_collections.egress.gateway.plugins.module_utils.classify import Classifier, Win
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import (
     GATEWAY_MARK_PREFIX,
+    GATEWAY_PREFIX_MASK,
+    GATEWAY_ZONE,
     MARK_PREFIX,
+    NUMBER_MASK,
     PREFIX_MASK,
-    SLOT_MASK,
 )
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import (
+    FAMILIES,
+    Answer,
+    Family,
+    NodePlan,
+    Translation,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.conntrack import (
+    Connection,
+    connections,
+    end,
+    require_conntrack,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 
-_FIELD = re.compile(r"(src|dst|sport|dport|type|code|id|mark|zone|zone-orig)=(\S+)")
-_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One connection; ``translated`` is the address that its answers come to."""
-
-    protocol: str
-    source: str
-    destination: str
-    fields: Mapping[str, str]
-    translated: str
-    mark: int
-
-    @property
-    def at_gateway(self) -> bool:
-        return self.mark & PREFIX_MASK == GATEWAY_MARK_PREFIX
-
-    @property
-    def leaves_by(self) -> str | None:
-        """As ``Answers.of`` says it; None for a connection that is none of ours."""
-        if self.at_gateway:
-            return self.translated
-        return "slot %d" % (self.mark & SLOT_MASK) if self.mark & PREFIX_MASK == MARK_PREFIX else None
+_BLOCKED = "nothing"
+_UNKNOWN = "what an answer that nobody knows any more gave"
 
 
 @dataclass(frozen=True)
@@ -63,162 +50,146 @@ class Ended:
     reason: str
 
 
-class Answers:
-    """What the plan gives to a new connection, on one side of the node."""
+class _Worker:
+    """The worker role's connections: their mark has the number of the answer that they began with, if they have one."""
 
-    def __init__(self, plan: Mapping[str, Any], side: str) -> None:
-        self._steer = side == "steer"
-        maps = plan[side + "_sources"] if plan else {}
-        self._pods = {s["source"]: s for key in ("pods4", "pods6") for s in maps.get(key, ())}
-        self._subnets = {family: _Spans(maps.get("subnets%d" % family, ()), _text) for family in FAMILIES}
-        self._inside = {family: _Spans(plan.get("inside%d" % family, ()) if plan else (), str) for family in FAMILIES}
-        self._classes = {c["name"]: c for c in (plan[side + "_classes"] if plan else ())}
+    def __init__(self, was: Classifier, will: Classifier, before: NodePlan | None, after: NodePlan | None) -> None:
+        self._was, self._will = was, will
+        self._new = _answers(after)
+        self._begun = {**self._new, **_answers(before)}
 
-    def owner(self, source: str) -> str | None:
-        """The pod that a governed address belongs to."""
-        found = self._pods.get(source)
-        return found["owner"] if found else None
-
-    def of(self, source: str, destination: str) -> tuple[str | None, str]:
-        """What a new connection leaves by, None where it is not governed; and the policy."""
-        address = ipaddress.ip_address(destination)
-        family = 4 if address.version == 4 else 6
-        found = self._pods.get(source) or self._subnets[family].find(source)
-        if found is None or (self._steer and self._inside[family].find(destination) is not None):
-            return None, ""
-        rest = None
-        for answer in self._classes[found["traffic_class"]]["ipv%d" % family]:
-            if not answer["destinations"]:
-                rest = answer
-            elif _Spans(answer["destinations"], str).find(destination) is not None:
-                return self._value(answer), answer["origin"]
-        return (self._value(rest), rest["origin"]) if rest else (None, "")
-
-    def _value(self, answer: Mapping[str, Any]) -> str:
-        if self._steer:
-            return "blocked" if answer["slot"] is None else "slot %d" % answer["slot"]
-        return answer["address"] or "nothing"
-
-
-class _Spans:
-    """Disjoint addresses, ranges and CIDRs; ``text`` gives the one of an item."""
-
-    def __init__(self, items: Sequence[Any], text: Any) -> None:
-        self._spans = sorted((*_bounds(text(item)), n) for n, item in enumerate(items))
-        self._items = items
-
-    def find(self, address: str) -> Any:
-        value = int(ipaddress.ip_address(address))
-        at = bisect_right(self._spans, (value, float("inf"), 0)) - 1
-        if at < 0 or self._spans[at][1] < value:
+    def leaves_otherwise(self, connection: Connection) -> frozenset[str] | None:
+        """Than it does if it began now; then the policies that have had, or now have, a say."""
+        family = _family(connection)
+        answer, now = None, None
+        if connection.mark & PREFIX_MASK == MARK_PREFIX:
+            number = connection.mark & NUMBER_MASK
+            answer = self._begun.get(number)
+            now = _leaves_with(answer, family) if answer is not None else _UNKNOWN
+        win = self._will.win(connection.source, connection.server)
+        if self._given(win, family) == now:
             return None
-        return self._items[self._spans[at][2]]
+        before = self._was.win(connection.source, connection.server) if answer is None else None
+        origins = (answer, before.policy if before else None, win.policy if win else None)
+        return frozenset(one.origin for one in origins if one is not None)
+
+    def _given(self, win: Win | None, family: Family) -> str | None:
+        if win is None or win.answer.direct:
+            return None
+        return _BLOCKED if win.answer.number is None else _leaves_with(self._new[win.answer.number], family)
 
 
-def _text(source: Mapping[str, str]) -> str:
-    return source["source"]
+class _Gateway:
+    """The gateway role's connections: which pods give a number now is not known here, only what it stands for."""
+
+    def __init__(self, before: NodePlan | None, after: NodePlan | None) -> None:
+        self._old, self._new = _translations(before), _translations(after)
+
+    def leaves_otherwise(self, connection: Connection) -> frozenset[str] | None:
+        """As nobody begins with its answer any more; then the policy that gave it."""
+        number = connection.mark & NUMBER_MASK
+        known = self._new.get(number)
+        if known is not None and not known.gone:
+            return None
+        origins = (known, self._old.get(number))
+        return frozenset(one.origin for one in origins if one is not None)
+
+    def began_anew(self, connection: Connection) -> bool:
+        """Whether its packets have a number now that gives another address: to its pod's node it is a new one."""
+        known = self._new.get(connection.mark & NUMBER_MASK)
+        return known is not None and known.addresses.of(_family(connection)) != connection.translated
 
 
-def _bounds(text: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    if dash:
-        return int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last))
-    network = ipaddress.ip_network(text)
-    return int(network[0]), int(network[-1])
+def to_end(
+    before: NodePlan | None,
+    after: NodePlan | None,
+    tracked: Iterable[Connection],
+    everything: bool,
+    local: Iterable[str] = (),
+) -> Iterator[tuple[Connection, str]]:
+    """Of ``tracked`` those that end when the plan ``before`` becomes ``after``, and why.
 
-
-def to_end(before: str, after: str, entries: Sequence[Entry], everything: bool) -> Iterator[tuple[Entry, str]]:
-    """Of ``entries`` those that end when the plan ``before`` becomes ``after``, both as JSON or empty, and why.
-
-    With ``everything`` all whose new connections leave otherwise; else those whose address has changed hands, and those
-    of policies that ask for it.
+    With ``everything`` all that would leave otherwise if they began now; else those whose address has changed hands,
+    those that began anew on their pod's node, and those of policies that ask for it.  ``local`` are the node's own
+    addresses.
     """
-    old, new = json.loads(before or "{}"), json.loads(after or "{}")
-    sides = {
-        False: (Answers(old, "steer"), Answers(new, "steer")),
-        True: (Answers(old, "snat"), Answers(new, "snat")),
-    }
-    cutting = {*old.get("cut", ()), *new.get("cut", ())}
-    for entry in entries:
-        was, will = sides[entry.at_gateway]
-        owners = was.owner(entry.source), will.owner(entry.source)
+    addresses = frozenset(local)
+    was, will = Classifier(before, addresses), Classifier(after, addresses)
+    worker, gateway = _Worker(was, will, before, after), _Gateway(before, after)
+    cutting = frozenset(name for plan in (before, after) if plan is not None for name in plan.cut)
+    for connection in tracked:
+        at_gateway = _at_gateway(connection)
+        if connection.zone != 0 and not at_gateway:
+            continue
+        owners = was.pod(connection.source), will.pod(connection.source)
         if None not in owners and owners[0] != owners[1]:
-            yield entry, "%s has the address of %s now" % (owners[1], owners[0])
-            continue
-        value, policy = will.of(entry.source, entry.destination)
-        if value == entry.leaves_by:
-            continue
-        policies = {policy, was.of(entry.source, entry.destination)[1]} & cutting
-        if everything or policies:
-            yield entry, "cut, as %s" % (", ".join(sorted(policies)) + " says" if policies else "this run says")
+            yield connection, "%s has the address of %s now" % (owners[1], owners[0])
+        elif at_gateway and gateway.began_anew(connection):
+            yield connection, "begun anew with another answer"
+        else:
+            policies = (gateway if at_gateway else worker).leaves_otherwise(connection)
+            named = sorted(cutting & policies) if policies is not None else []
+            if policies is not None and (everything or named):
+                yield connection, "cut, as %s" % (", ".join(named) + " says" if named else "this run says")
 
 
-def may_end(before: str, after: str, everything: bool) -> bool:
+def may_end(before: NodePlan | None, after: NodePlan | None, everything: bool) -> bool:
     """Whether it is worth reading all connections of the node."""
     if everything:
         return True
-    old, new = json.loads(before or "{}"), json.loads(after or "{}")
-    if old == new or not old:
-        return False
-    if old.get("cut") or new.get("cut"):
+    if after is not None and after.gateway is not None and (after.cut or any(_gone(after))):
         return True
-    return any(
-        was.owner(source) not in (None, will.owner(source)) and will.owner(source) is not None
-        for side in ("steer", "snat")
-        for was, will in [(Answers(old, side), Answers(new, side))]
-        for key in ("pods4", "pods6")
-        for source in (s["source"] for s in (new[side + "_sources"] if new else {}).get(key, ()))
-    )
+    if before is None or before == after:
+        return False
+    if before.cut or (after is not None and after.cut):
+        return True
+    return after is not None and _changed_hands(before, after)
 
 
-def end_connections(before: str, after: str, everything: bool, check_only: bool) -> list[Ended]:
+def end_connections(before: NodePlan | None, after: NodePlan | None, everything: bool, check_only: bool) -> list[Ended]:
     """Ends them, unless ``check_only``; what that is, by source. NodeError when conntrack is missing or fails."""
     if not may_end(before, after, everything):
         return []
-    if find("conntrack") is None:
-        raise NodeError("conntrack is not installed on this node, so open connections stay as they are")
+    require_conntrack()
     told: dict[tuple[str, str], int] = {}
-    for entry, why in to_end(before, after, read(), everything):
-        told[entry.source, why] = told.get((entry.source, why), 0) + 1
+    ending = list(to_end(before, after, connections(), everything, Kernel().addresses()))
+    # The worker role's first, so that the next packets of these connections come to the gateway role with new answers.
+    for connection, why in sorted(ending, key=lambda one: _at_gateway(one[0])):
+        told[connection.source, why] = told.get((connection.source, why), 0) + 1
         if not check_only:
-            # One that has closed by itself meanwhile is no failure.
-            run(_deletion(entry), check=False)
+            end(connection)
     return [Ended(source, count, why) for (source, why), count in sorted(told.items())]
 
 
-def read() -> list[Entry]:
-    """All connections that the kernel tracks."""
-    families = ["ipv4", *(["ipv6"] if has_ipv6() else [])]
-    return [entry for family in families for entry in parse(run(["conntrack", "-L", "-f", family]).stdout)]
+def _at_gateway(connection: Connection) -> bool:
+    return connection.zone == GATEWAY_ZONE and connection.mark & GATEWAY_PREFIX_MASK == GATEWAY_MARK_PREFIX
 
 
-def parse(text: str) -> list[Entry]:
-    """conntrack's listing: what a line says first is of the original direction, and of the reply what it says last."""
-    entries = []
-    for line in text.splitlines():
-        pairs = _FIELD.findall(line)
-        fields: dict[str, str] = {}
-        for key, value in pairs:
-            fields.setdefault(key, value)
-        replies = [value for key, value in pairs if key == "dst"]
-        if "src" in fields and len(replies) == 2:
-            mark = int(fields.get("mark", "0"))
-            entries.append(Entry(line.split()[0], fields["src"], fields["dst"], fields, replies[1], mark))
-    return entries
+def _changed_hands(before: NodePlan, after: NodePlan) -> bool:
+    for family in FAMILIES:
+        owners = {pod.source: pod.owner for pod in before.worker.pods.of(family)}
+        if any(owners.get(pod.source, pod.owner) != pod.owner for pod in after.worker.pods.of(family)):
+            return True
+    return False
 
 
-def _deletion(entry: Entry) -> list[str]:
-    family = "ipv6" if ":" in entry.source else "ipv4"
-    words = ["conntrack", "-D", "-f", family, "-p", entry.protocol, "-s", entry.source, "-d", entry.destination]
-    fields = entry.fields
-    if entry.protocol in _PORTS:
-        words += ["--sport", fields["sport"], "--dport", fields["dport"]]
-    elif "id" in fields:
-        kind = "icmpv6" if family == "ipv6" else "icmp"
-        for name in ("type", "code", "id"):
-            words += ["--%s-%s" % (kind, name), fields[name]]
-    if "zone" in fields:
-        words += ["--zone", fields["zone"]]
-    elif "zone-orig" in fields:
-        words += ["--orig-zone", fields["zone-orig"]]
-    return words
+def _gone(plan: NodePlan) -> Iterator[Translation]:
+    return (translation for translation in _translations(plan).values() if translation.gone)
+
+
+def _translations(plan: NodePlan | None) -> dict[int, Translation]:
+    gateway = plan.gateway if plan is not None else None
+    return {translation.number: translation for translation in gateway.translations} if gateway is not None else {}
+
+
+def _answers(plan: NodePlan | None) -> dict[int, Answer]:
+    return {answer.number: answer for answer in plan.worker.answers} if plan is not None else {}
+
+
+def _leaves_with(answer: Answer, family: Family) -> str:
+    """An EIP is the same in each slot; without one it is the address of the node that has the slot."""
+    return answer.addresses.of(family) or "slot %d" % answer.slot
+
+
+def _family(connection: Connection) -> Family:
+    return 6 if ":" in connection.source else 4

@@ -9,11 +9,12 @@ import contextlib
 from dataclasses import dataclass
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
+from ansible_collections.egress.gateway.plugins.module_utils.contract.routing import slot_origin
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import held
 
@@ -59,7 +60,7 @@ def drain(paths: Paths, wanted: bool, wait: float, check_only: bool) -> Drain:
     return Drain(changed, tuple(held(Kernel(), plan)))
 
 
-def _gateway_plan(paths: Paths) -> Plan:
+def _gateway_plan(paths: Paths) -> NodePlan:
     bundle = installed(paths)
     if bundle is None:
         raise NodeError("there is no plan in %s: apply the bundle first" % paths.config)
@@ -68,9 +69,11 @@ def _gateway_plan(paths: Paths) -> Plan:
     return bundle.plan
 
 
-def _require_others(plan: Plan) -> None:
-    if plan.alone:
-        raise NodeError("%s is the only gateway of %s: nobody could take over" % (plan.node, "; ".join(plan.alone)))
+def _require_others(plan: NodePlan) -> None:
+    memberships = plan.gateway.memberships if plan.gateway else ()
+    alone = [slot_origin(membership) for membership in memberships if len(membership.members) == 1]
+    if alone:
+        raise NodeError("%s is the only gateway of %s: nobody could take over" % (plan.node, "; ".join(alone)))
 
 
 def _mark(paths: Paths, drained: bool) -> None:

@@ -1,39 +1,12 @@
 # Copyright: (c) 2026, The egress-compiler authors
 # SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-or-later
 # Apache License 2.0 or GNU General Public License v3.0+ at your choice (see LICENSES/)
-"""Where things are on a node, and the numbers by which our objects are known. Others' objects never match."""
+"""Where things of ours are on a node."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-NFT_TABLE = "egress_gateway"
-DEVICE = "egress.vxlan"
-VETH_PAIR = ("egress.worker", "egress.gateway")
-OWN_DEVICES = (DEVICE, *VETH_PAIR)
-MAC_PREFIX = "66:65:67:"
-"""Of our devices' MAC addresses."""
-PROTOCOL = 213
-FIRST_TABLE = 3000
-STEER_PREFERENCE = 99
-SKIP_PREFERENCE = 100
-LAST_PREFERENCE = 101
-END_PREFERENCE = 102
-"""Of the last resort: what hosts send goes from the first of the three to the last."""
-LAST_TABLE = 19999
-MARK_MASK = 0xFF003FFF
-MARK_PREFIX = 0x26000000
-GATEWAY_MARK_PREFIX = 0x27000000
-PREFIX_MASK = 0xFF000000
-EITHER_PREFIX_MASK = 0xFE000000
-"""Under this mask the prefixes of both sides are MARK_PREFIX."""
-SLOT_MASK = 0x00003FFF
-
-PLAN = "plan.json"
-RULESET = "nftables.nft"
-KEEPALIVED = "keepalived.conf"
-CONNTRACKD = "conntrackd.conf"
 
 
 @dataclass(frozen=True)

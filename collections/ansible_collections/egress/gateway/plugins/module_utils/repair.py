@@ -18,13 +18,13 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.resource 
     Resource,
     settle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import LastRoutes, Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
 from ansible_collections.egress.gateway.plugins.module_utils.transition import Transition, resources
 
 _OF_KERNEL = (
-    *(HostFirewallAccepts, Addresses, Connected, Forwarding, LastRoutes, Link, Neighbours),
+    *(HostFirewallAccepts, Addresses, Connected, Forwarding, Link, Neighbours),
     *(Routes, Rules, Sysctls, Table, VethPair),
 )
 """Resources whose objects the kernel has, and others may take away."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, listed, shortened
 from ansible_collections.egress.gateway.plugins.module_utils.transaction import Outcome

@@ -17,13 +17,10 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
 )
 from ansible_collections.egress.gateway.plugins.module_utils.checks import preflight
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
-    NFT_TABLE,
-    PLAN,
-    Paths,
-)
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import sweep
@@ -117,7 +114,7 @@ def _end_connections(outcome: Outcome, transition: Transition, cut: bool, check_
     """After everything else: what ends now begins anew under what is in force."""
     if outcome.error is not None:
         return
-    before, after = (one.files[PLAN] if one else "" for one in (transition.before, transition.wanted))
+    before, after = (one.plan if one else None for one in (transition.before, transition.wanted))
     try:
         outcome.ended = end_connections(before, after, cut, check_only)
     except NodeError as error:

@@ -12,16 +12,11 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.service impor
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     NodeBundle,
 )
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN, RULESET
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
-    DEVICE,
-    PLAN,
-    RULESET,
-    VETH_PAIR,
-    Paths,
-)
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.connected import Connected
 from ansible_collections.egress.gateway.plugins.module_utils.resources.conntrackd import Conntrackd
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import DropIns
@@ -30,6 +25,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.floating 
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_origins import origins
 from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import Originals
 from ansible_collections.egress.gateway.plugins.module_utils.resources.peers import Forwarding, Neighbours
 from ansible_collections.egress.gateway.plugins.module_utils.resources.places import Places
@@ -37,7 +33,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.resource 
     Change,
     Resource,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import LastRoutes, Routes, Rules
+from ansible_collections.egress.gateway.plugins.module_utils.resources.steering import Routes, Rules
 from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
 from ansible_collections.egress.gateway.plugins.module_utils.resources.units import Units
 from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
@@ -80,7 +76,7 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
     kernel.forget()
     files = wanted.files if wanted else {}
     plan = wanted.plan if wanted else None
-    sysctls = plan.sysctls if plan else ()
+    sysctls = plan.kernel.sysctls if plan else ()
     link = Link(kernel, paths, plan)
     found: list[Resource] = [
         Places(paths, wanted is not None),
@@ -88,21 +84,21 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
     ]
     found += [DropIns(paths, wanted is not None)] if service else []
     found += [
-        Sysctls(paths, sysctls, lambda key: not _of_device(key) and not _of_veth_pair(key) and not _of_conntrack(key)),
+        Sysctls(paths, sysctls, "node"),
         link,
-        Sysctls(paths, sysctls, _of_device, remember=False),
+        Sysctls(paths, sysctls, "tunnel", remember=False),
         Addresses(kernel, plan),
         Connected(kernel, plan),
         VethPair(kernel, plan),
-        Sysctls(paths, sysctls, _of_veth_pair, remember=False),
-        Neighbours(kernel, plan.peers if plan else ()),
-        Forwarding(kernel, plan.peers if plan else ()),
+        Sysctls(paths, sysctls, "veth", remember=False),
+        Neighbours(kernel, plan.kernel.peers if plan else ()),
+        Forwarding(kernel, plan.kernel.peers if plan else ()),
         Routes(kernel, plan),
         Rules(kernel, plan),
         HostFirewallAccepts(plan),
-        Table(kernel, files.get(RULESET), plan.origins if plan else {}),
-        Sysctls(paths, sysctls, _of_conntrack),
-        LastRoutes(kernel, plan),
+        Table(kernel, files.get(RULESET), origins(plan) if plan else {}),
+        Sysctls(paths, sysctls, "conntrack"),
+        Routes(kernel, plan, last=True),
         Rules(kernel, plan, last=True),
         Leftovers(kernel, plan, before.plan if before else None),
         Files(paths, files),
@@ -131,16 +127,3 @@ def settled_differences(transition: Transition) -> tuple[Change, ...]:
         time.sleep(_FAILOVER)
         found = differences(transition)
     return found
-
-
-def _of_conntrack(key: str) -> bool:
-    """Settings that exist only once something has connections tracked, as our table does."""
-    return key.startswith("net/netfilter/")
-
-
-def _of_device(key: str) -> bool:
-    return "/%s/" % DEVICE in key
-
-
-def _of_veth_pair(key: str) -> bool:
-    return any("/%s/" % device in key for device in VETH_PAIR)

@@ -12,7 +12,7 @@ import zipfile
 from functools import cache
 
 _PACKAGE = "ansible_collections.egress.gateway.plugins.module_utils"
-_IMPORT = re.compile(r"^\s*from %s(?:\.([\w.]+))? import ([^\n]*)" % re.escape(_PACKAGE), re.MULTILINE)
+_IMPORT = re.compile(r"^\s*from (%s(?:\.[\w.]+)?|\.[\w.]*) import ([^\n]*)" % re.escape(_PACKAGE), re.MULTILINE)
 
 
 @cache
@@ -30,7 +30,7 @@ def zipapp(entry: str) -> bytes:
         path = [*levels, *name.split(".")]
         files["/".join(path) + ".py"] = text
         files.update({"/".join([*path[:depth], "__init__.py"]): "" for depth in range(1, len(path))})
-        found = imports(text) - seen
+        found = imports(text, name.rpartition(".")[0]) - seen
         seen |= found
         waiting += found
     archive = io.BytesIO()
@@ -40,12 +40,17 @@ def zipapp(entry: str) -> bytes:
     return archive.getvalue()
 
 
-def imports(source: str) -> set[str]:
-    """The modules of this package that a source imports as we do: whole ones on one line, or names of one."""
+def imports(source: str, package: str = "") -> set[str]:
+    """The modules of this package that a source imports as we do: whole ones on one line, or names of one.
+
+    ``package`` is that of the source, whose modules it may name by a dot.
+    """
     found = set()
-    for module, names in _IMPORT.findall(source):
+    for origin, names in _IMPORT.findall(source):
+        here = package + origin if origin[1:] else package
+        module = here if origin.startswith(".") else origin[len(_PACKAGE) + 1 :]
         if _is_package(module):
-            found |= {(module + "." if module else "") + name for name in names.split(", ")}
+            found |= {(module + "." if module else "") + name.split(" ")[0] for name in names.split(", ")}
         else:
             found.add(module)
     return found

@@ -66,9 +66,10 @@ options:
   connections:
     description:
       - What becomes of open connections that would leave otherwise if they began now.
-      - With V(keep) they stay as they are until they close, as far as their slot and their address are still there.
+      - With V(keep) they stay as they are until they close, as far as their address is still there.
         Policies with the annotation C(egressgateway.spidernet.io/connections) set to C(cut) end theirs.
-      - With V(cut) they end, and no others.
+      - With V(cut) they end, and no others. A gateway knows which these are after their pods' nodes, so gateways are to
+        be asked once more when workers have ended some. The playbook does that.
       - Connections of a pod whose address belongs to another pod now end in any case.
     type: str
     choices: [keep, cut]

@@ -146,7 +146,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, unpack
-from ansible_collections.egress.gateway.plugins.module_utils.checks.conflicts import conflicts
+from ansible_collections.egress.gateway.plugins.module_utils.checks.conflicts import conflicts, taken_numbers
 from ansible_collections.egress.gateway.plugins.module_utils.checks.eip_owners import owner_conflicts
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
@@ -185,7 +185,8 @@ def main() -> None:
         wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
-        in_the_way = (*(c.text for c in conflicts(wanted.plan, Kernel(), installed=True)), *locked(wanted.plan))
+        in_the_way = (*(c.text for c in conflicts(wanted.plan, Kernel(), installed=True)), *taken_numbers(wanted.plan))
+        in_the_way += (*locked(wanted.plan),)
         in_the_way += (*networkd_warnings(paths, task.service(module)),)
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))

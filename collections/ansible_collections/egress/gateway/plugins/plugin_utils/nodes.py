@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ansible.errors import AnsibleParserError
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan, read_plan
 from ansible_collections.egress.gateway.plugins.plugin_utils.handover import read_manifest
 
 try:
@@ -84,17 +82,15 @@ def of_plan(bundle: Path, name: str) -> Node:
     """A node of the bundle; AnsibleParserError as above."""
     path = bundle / "nodes" / name / "plan.json"
     try:
-        plan: Any = json.loads(path.read_text(encoding="utf-8"))
-        gateways = {str(instance["gateway"]) for instance in plan["vrrp"]}
-        role = _role(plan["role"] == "gateway")
-        address = str(ipaddress.ip_address(plan["tunnel"]["underlay"]))
+        plan = read_plan(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnsibleParserError("%s: %s: compile again" % (path, error.strerror)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, DamagedPlan) as error:
         raise AnsibleParserError("%s is not as the compiler wrote it: compile again" % path) from error
+    gateways = {membership.gateway for membership in plan.gateway.memberships} if plan.gateway else set()
     if not all(_NODE.fullmatch(gateway) for gateway in gateways):
         raise AnsibleParserError("%s is not as the compiler wrote it: compile again" % path)
-    return Node(name, role, address, tuple(sorted(gateways)), {})
+    return Node(name, plan.role, plan.kernel.tunnel.underlay, tuple(sorted(gateways)), {})
 
 
 def _role(gateway: bool) -> str:

@@ -14,8 +14,9 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE, OWN_DEVICES
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import FIRST_TABLE, ROUTE_PROTOCOL
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall import COMMENT
-from ansible_collections.egress.gateway.plugins.module_utils.node import FIRST_TABLE, NFT_TABLE, OWN_DEVICES, PROTOCOL
 
 TABLE = "table"
 """Our nftables table."""
@@ -161,8 +162,8 @@ def _kinds(number: int, body: bytes, devices: Collection[str], name: Callable[[i
 def _is_our_route(body: bytes) -> bool:
     """Whether it has our protocol, or is in a table of ours."""
     table, protocol = _ROUTE.unpack_from(body)[4:6]
-    if protocol == PROTOCOL or table != _TABLE_IN_ATTRIBUTE:
-        return bool(protocol == PROTOCOL)
+    if protocol == ROUTE_PROTOCOL or table != _TABLE_IN_ATTRIBUTE:
+        return bool(protocol == ROUTE_PROTOCOL)
     number = attribute(body, _ROUTE.size, _RTA_TABLE)
     return len(number) == 4 and struct.unpack("=I", number)[0] >= FIRST_TABLE
 

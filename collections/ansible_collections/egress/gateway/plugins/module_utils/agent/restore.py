@@ -27,11 +27,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink impor
 )
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Report, Task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import KEEPALIVED, NFT_TABLE, RULESET
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table, nft_generation
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import KEEPALIVED, NFT_TABLE, RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import SETTLED, Floating
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived
@@ -65,7 +66,7 @@ class Restore(Task):
         return self._report(bundle, kinds) if bundle else Report()
 
     def _report(self, bundle: NodeBundle, kinds: frozenset[str]) -> Report:
-        devices = (bundle.plan.interface, *bundle.plan.uplinks)
+        devices = (bundle.plan.kernel.interface, *bundle.plan.further_uplinks())
         if not self._is_wrong(bundle, kinds):
             return Report(devices=devices)
         with lock.held(self._paths):
@@ -154,7 +155,7 @@ class KeepOpen(Restore):
 
     def _is_wrong(self, bundle: NodeBundle, kinds: frozenset[str]) -> bool:
         found = [change for resource in self._chosen(bundle, kinds) for change in lacking(resource)]
-        if found and bundle.plan.floating and all(change.key.kind == "route" for change in found):
+        if found and bundle.plan.floating() and all(change.key.kind == "route" for change in found):
             time.sleep(_FAILOVER)
             return super()._is_wrong(bundle, kinds)
         return bool(found)
@@ -183,7 +184,7 @@ class KeepMoving(Task):
 
     def _floating(self, patience: float) -> Floating | None:
         bundle = installed(self._paths)
-        if bundle is None or not bundle.plan.floating:
+        if bundle is None or not bundle.plan.floating():
             return None
         keepalived = Keepalived(self._paths, bundle.files, self._service)
         return Floating(Kernel(), self._paths, bundle.plan, lambda: not keepalived.difference(), patience)

@@ -13,27 +13,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract import routing
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import (
+    LOOPBACK,
+    MAC_PREFIX,
+    OWN_DEVICES,
+    TUNNEL_DEVICE,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import (
+    END_PREFERENCE,
+    LAST_PREFERENCE,
+    ROUTE_PROTOCOL,
+    STEER_PREFERENCE,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import (
+    FAMILIES,
+    Family,
+    IpRule,
+    NodePlan,
+    Tunnel,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import (
-    FAMILIES,
     Kernel,
+    destination_of_rule,
+    has_group_policy,
     has_ipv6,
     parse_list,
     read_json,
+    source_of_rule,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
-    DEVICE,
-    END_PREFERENCE,
-    MAC_PREFIX,
-    OWN_DEVICES,
-    PROTOCOL,
-    STEER_PREFERENCE,
-    VETH_PAIR,
-)
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan, Rule, Tunnel
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 
 _LOCAL_TABLE = 255
+_MAIN_PREFERENCE = 32766
 _NARROW = (
     "dst",
     "oif",
@@ -63,55 +76,59 @@ class Conflict:
     """An object of ours that the kernel refuses to make beside it."""
 
 
-def conflicts(plan: Plan, kernel: Kernel, installed: bool) -> tuple[Conflict, ...]:
+def conflicts(plan: NodePlan, kernel: Kernel, installed: bool) -> tuple[Conflict, ...]:
     """What of somebody else's would take our packets, or our place; with ``installed`` our devices are ours."""
     return (*_devices(plan, kernel, installed), *_rules(plan), *_routes(plan))
 
 
-def _devices(plan: Plan, kernel: Kernel, installed: bool) -> Iterator[Conflict]:
+def _devices(plan: NodePlan, kernel: Kernel, installed: bool) -> Iterator[Conflict]:
     for name, link in sorted(kernel.links().items()):
         info = link.get("linkinfo", {})
         kind = info.get("info_kind", "device")
         data = info.get("info_data", {})
         if name in OWN_DEVICES:
-            expected = "vxlan" if name == DEVICE else "veth"
+            expected = "vxlan" if name == TUNNEL_DEVICE else "veth"
             ours = kind == expected and str(link.get("address", "")).startswith(MAC_PREFIX)
-            if not ours and not installed and (name == DEVICE or plan.wire is not None):
+            if not ours and not installed and (name == TUNNEL_DEVICE or plan.kernel.veth is not None):
                 text = "the device %s exists already and is somebody else's %s: remove or rename it" % (name, kind)
                 yield Conflict("link " + name, text)
-        elif data.get("port") == plan.tunnel.port and name not in VETH_PAIR:
-            yield from _same_port(name, link, plan.tunnel)
+        elif data.get("port") == plan.kernel.tunnel.port:
+            yield from _same_port(name, link, plan.kernel.tunnel)
 
 
 def _same_port(name: str, link: Mapping[str, Any], tunnel: Tunnel) -> Iterator[Conflict]:
     """Another device with the tunnel's port, where it is in the way.
 
-    The kernel refuses a second VXLAN device of one VNI, port and family, also where the first is down; of other VNIs
-    it takes any number. A device that is down receives nothing that our rules could keep from it.
+    To the kernel, VXLAN devices with group policy share a port, each VNI once, also of a device that is down; to a
+    device without it the port is given only while ours is not up, and the other way round (vxlan_core.c).  One that is
+    down receives nothing that our rules could keep from it.
     """
     kind, data = link["linkinfo"]["info_kind"], link["linkinfo"]["info_data"]
     start = "the device %s, a %s, uses " % (name, kind)
-    same_family = any(key.endswith("6") for key in data) == (":" in tunnel.underlay)
-    if kind == "vxlan" and data.get("id") == tunnel.vni and same_family:
+    of_ours = ":" in tunnel.underlay
+    same_family = bool(data.get("external")) or any(key.endswith("6") for key in data) == of_ours
+    shares = kind == "vxlan" and has_group_policy(data)
+    made = Key.of("link", TUNNEL_DEVICE)
+    if shares and same_family and data.get("id") == tunnel.vni:
         text = "the tunnel's VNI %d and UDP port %d: set tunnel.vni or tunnel.port to another"
-        yield Conflict("link " + name, start + text % (tunnel.vni, tunnel.port), forbids=Key.of("link", DEVICE))
+        yield Conflict("link " + name, start + text % (tunnel.vni, tunnel.port), forbids=made)
     elif "UP" in link.get("flags", ()):
-        text = (
-            "UDP port %d, which is to be the tunnel's: our rules would let in nobody but our own nodes; "
-            "set tunnel.port to another" % tunnel.port
-        )
-        yield Conflict("link " + name, start + text)
+        reason = "our rules would let in nobody but our own nodes"
+        if same_family and not shares:
+            reason = "the kernel gives it to no tunnel with group policy besides"
+        text = "UDP port %d, which is to be the tunnel's: %s; set tunnel.port to another" % (tunnel.port, reason)
+        yield Conflict("link " + name, start + text, forbids=made if same_family and not shares else None)
 
 
-def _rules(plan: Plan) -> Iterator[Conflict]:
+def _rules(plan: NodePlan) -> Iterator[Conflict]:
     for family in FAMILIES:
-        wanted = [rule for rule in plan.rules if rule.family == family]
-        if not wanted or (family == 6 and not has_ipv6()):
+        wanted = [rule for rule in routing.rules(plan) if rule.family == family]
+        if not wanted:
             continue
-        unseen = [rule for rule in plan.last_resort.rules if rule.family == family and not rule.action]
-        sources = [rule.source for rule in unseen if rule.source]
-        for rule in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"]):
-            if not _may_be_first(rule) or not _concerns(rule, sources, plan.interface):
+        last = (rule for rule in routing.last_rules(plan) if rule.family == family)
+        sources = [rule.source for rule in last if rule.source is not None and rule.preference == LAST_PREFERENCE]
+        for rule in _foreign_rules(family):
+            if not _may_be_first(rule) or not _concerns(rule, sources, plan.kernel.interface):
                 continue
             taken = [ours for ours in wanted if _takes_mark(rule, ours)]
             if taken and _leads_away(rule, family, taken):
@@ -121,43 +138,61 @@ def _rules(plan: Plan) -> Iterator[Conflict]:
                     "before ours at %d or in its place: move it to a preference above %d, or away from these marks"
                     % (
                         rule["priority"],
-                        taken[0].mark,
-                        taken[0].mask,
+                        taken[0].mark or 0,
+                        taken[0].mask or 0,
                         taken[0].origin,
-                        _action(rule) or "table %s" % rule.get("table"),
+                        _lead(rule),
                         taken[0].preference,
                         END_PREFERENCE,
                     ),
                 )
 
 
+def _foreign_rules(family: Family) -> Iterator[Mapping[str, Any]]:
+    """All that somebody else has, but the kernel's own first one."""
+    if family == 6 and not has_ipv6():
+        return
+    for rule in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"]):
+        if int(rule.get("protocol", 0)) != ROUTE_PROTOCOL and int(rule.get("table", 0)) != _LOCAL_TABLE:
+            yield rule
+
+
 def _may_be_first(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule is somebody else's, and before ours or at the same place, where the order is that of coming."""
-    protocol, table = int(rule.get("protocol", 0)), int(rule.get("table", 0))
-    return protocol != PROTOCOL and int(rule["priority"]) <= STEER_PREFERENCE and table != _LOCAL_TABLE
+    """Whether a rule is before ours or at the same place, where the order is that of coming."""
+    return int(rule["priority"]) <= STEER_PREFERENCE
 
 
 def _concerns(rule: Mapping[str, Any], sources: Sequence[str], uplink: str) -> bool:
     """Whether governed pods' packets may meet the selector, its mark aside."""
     if any(key in rule for key in _NARROW) or rule.get("iif") in ("lo", uplink, *OWN_DEVICES):
         return False
-    if rule.get("src", "all") == "all":
-        return True
-    from_ = ipaddress.ip_network("%s/%s" % (rule["src"], rule["srclen"]) if "srclen" in rule else rule["src"])
-    return any(from_.overlaps(ipaddress.ip_network(source)) for source in sources)  # type: ignore[arg-type]  # both of one family
+    wanted = source_of_rule(rule)
+    return wanted is None or any(_overlap(wanted, source) for source in sources)
 
 
-def _takes_mark(rule: Mapping[str, Any], ours: Rule) -> bool:
+def _overlap(one: str, other: str) -> bool:
+    """Both of one family."""
+    return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))  # type: ignore[arg-type]
+
+
+def _takes_mark(rule: Mapping[str, Any], ours: IpRule) -> bool:
     """Whether a packet with our mark, whatever others' bits it has, may match."""
-    if "fwmark" not in rule:
+    asked = _mark(rule)
+    if asked is None or ours.mark is None or ours.mask is None:
         return "not" not in rule
-    value = int(str(rule["fwmark"]), 0)
-    mask = int(str(rule.get("fwmask", "0xffffffff")), 0)
+    value, mask = asked
     agrees = (value ^ ours.mark) & mask & ours.mask == 0
     return agrees if "not" not in rule else not (agrees and mask & ~ours.mask == 0)
 
 
-def _leads_away(rule: Mapping[str, Any], family: Family, taken: Sequence[Rule]) -> bool:
+def _mark(rule: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Value and mask that a rule asks for."""
+    if "fwmark" not in rule:
+        return None
+    return int(str(rule["fwmark"]), 0), int(str(rule.get("fwmask", "0xffffffff")), 0)
+
+
+def _leads_away(rule: Mapping[str, Any], family: Family, taken: Sequence[IpRule]) -> bool:
     """Whether the lookup ends there: the rule refuses, or its table has a route to everywhere."""
     table = int(rule.get("table", 0))
     if _action(rule):
@@ -173,10 +208,53 @@ def _action(rule: Mapping[str, Any]) -> str:
     return _REFUSING.get(action, action if action in _REFUSING.values() else "")
 
 
-def _routes(plan: Plan) -> Iterator[Conflict]:
-    tables = {(route.family, route.table) for route in plan.routes}
+def taken_numbers(plan: NodePlan) -> tuple[str, ...]:
+    """Warnings: others' ip rules that tell a VXLAN packet by the answer number of what it carries.
+
+    The kernel routes the outer packet with that number as its mark. No such rule is ours to refuse, for the numbers
+    were given where this node's rules are not known.
+    """
+    numbers = {answer.number: answer.origin for answer in plan.worker.answers}
+    found = []
+    for rule in _foreign_rules(6 if ":" in plan.kernel.tunnel.underlay else 4):
+        asked = _mark(rule)
+        if asked is None or not _meets_tunnel(rule, plan):
+            continue
+        taken = [number for number in sorted(numbers) if (number & asked[1] == asked[0]) != (asked[0] == 0)]
+        if taken:
+            found.append(
+                "ip rule of somebody else at preference %s, fwmark 0x%x/0x%x to %s, tells the tunnel's packets apart "
+                "by answer number %s: set foreignMarks in the compiler's settings, and such numbers are given to nobody"
+                % (rule["priority"], *asked, _lead(rule), _numbered(taken, numbers))
+            )
+    return tuple(found)
+
+
+def _meets_tunnel(rule: Mapping[str, Any], plan: NodePlan) -> bool:
+    """Whether what the node itself sends to a peer, from its underlay address, may meet the selector."""
+    if int(rule["priority"]) >= _MAIN_PREFERENCE or rule.get("iif", LOOPBACK) != LOOPBACK:
+        return False
+    if "oif" in rule or "l3mdev" in rule:
+        return False
+    source, destination = source_of_rule(rule), destination_of_rule(rule)
+    if source is not None and not _overlap(source, plan.kernel.tunnel.underlay):
+        return False
+    return destination is None or any(_overlap(destination, peer.underlay) for peer in plan.kernel.peers)
+
+
+def _numbered(taken: Sequence[int], origins: Mapping[int, str]) -> str:
+    more = " and %d more" % (len(taken) - 3) if len(taken) > 3 else ""
+    return ", ".join("%d (%s)" % (number, origins[number]) for number in taken[:3]) + more
+
+
+def _lead(rule: Mapping[str, Any]) -> str:
+    return _action(rule) or "table %s" % rule.get("table")
+
+
+def _routes(plan: NodePlan) -> Iterator[Conflict]:
+    tables = {(route.family, route.table) for route in routing.routes(plan)}
     for family, table in sorted(tables):
-        foreign = [r for r in _table(family, table) if str(r.get("protocol")) != str(PROTOCOL)]
+        foreign = [r for r in _table(family, table) if str(r.get("protocol")) != str(ROUTE_PROTOCOL)]
         if foreign:
             yield Conflict(
                 "table %d ipv%d" % (table, family),

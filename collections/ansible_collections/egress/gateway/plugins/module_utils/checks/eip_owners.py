@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 
 from ansible_collections.egress.gateway.plugins.module_utils.checks.address_owners import answers
 from ansible_collections.egress.gateway.plugins.module_utils.checks.facts import default_devices
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, FloatingAddress, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
-from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress, Plan
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 
 _ELECTION = 5.0
 """Seconds in which a failover, or the start of the first gateway, is over."""
@@ -34,7 +34,7 @@ class OwnerConflict:
         return {**asdict(self), "seen": list(self.seen)}
 
 
-def owner_conflicts(plan: Plan) -> list[OwnerConflict]:
+def owner_conflicts(plan: NodePlan) -> list[OwnerConflict]:
     """What stays wrong while an election could be going on; an EIP that moves just now is no conflict."""
     end = time.monotonic() + _ELECTION
     while True:
@@ -44,9 +44,9 @@ def owner_conflicts(plan: Plan) -> list[OwnerConflict]:
         time.sleep(_PAUSE)
 
 
-def require_free(plan: Plan, before: Plan | None) -> None:
+def require_free(plan: NodePlan, before: NodePlan | None) -> None:
     """NodeError when an EIP that is new here belongs to somebody who is no gateway, or to this node for another use."""
-    known = {a.address for a in before.floating} if before else set()
+    known = {a.address for a in before.floating()} if before else set()
     new = [a for a in _eips(plan) if a.address not in known]
     misplaced = _misplaced(Kernel(), new)
     taken = misplaced or _foreign(plan, new, *_asked(plan, new))
@@ -57,22 +57,24 @@ def require_free(plan: Plan, before: Plan | None) -> None:
         )
 
 
-def astray(plan: Plan) -> list[OwnerConflict]:
+def astray(plan: NodePlan) -> list[OwnerConflict]:
     """EIPs of the main uplink whose packets leave by another device: that of the default route."""
     found = []
+    main = plan.kernel.interface
     for family in FAMILIES:
-        devices = default_devices(family) if family not in plan.own_table else []
-        if devices and plan.interface not in devices:
-            problem = "on %s, and its packets leave by" % plan.interface
+        own_table = any(u.interface == main and u.cidrs.of(family) for u in plan.uplink_tables())
+        devices = default_devices(family) if not own_table else []
+        if devices and main not in devices:
+            problem = "on %s, and its packets leave by" % main
             found += [
                 OwnerConflict(eip.address, problem, (devices[0],), eip.origin)
                 for eip in _eips(plan)
-                if (":" in eip.address) == (family == 6) and eip.device == plan.interface
+                if (":" in eip.address) == (family == 6) and eip.device == main
             ]
     return found
 
 
-def _owner_conflicts(plan: Plan) -> list[OwnerConflict]:
+def _owner_conflicts(plan: NodePlan) -> list[OwnerConflict]:
     kernel = Kernel()
     eips = _eips(plan)
     found = [*astray(plan), *_misplaced(kernel, eips)]
@@ -90,8 +92,8 @@ def _owner_conflicts(plan: Plan) -> list[OwnerConflict]:
     return found + [c for c in _foreign(plan, eips, answered, gateways) if c.address not in contested]
 
 
-def _eips(plan: Plan) -> list[FloatingAddress]:
-    return sorted((a for a in plan.floating if a.device != DEVICE), key=lambda a: a.address)
+def _eips(plan: NodePlan) -> list[FloatingAddress]:
+    return sorted((a for a in plan.floating() if a.device != TUNNEL_DEVICE), key=lambda a: a.address)
 
 
 def _misplaced(kernel: Kernel, eips: Iterable[FloatingAddress]) -> list[OwnerConflict]:
@@ -111,10 +113,10 @@ def _misplaced(kernel: Kernel, eips: Iterable[FloatingAddress]) -> list[OwnerCon
     ]
 
 
-def _asked(plan: Plan, eips: Iterable[FloatingAddress]) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
+def _asked(plan: NodePlan, eips: Iterable[FloatingAddress]) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
     """Who answers for each EIP, and the MAC addresses of the other gateways, which are asked along with it."""
     devices = sorted({eip.device for eip in eips})
-    peers = list(plan.gateways)
+    peers = plan.gateway.peers if plan.gateway else ()
     found: dict[str, frozenset[str]] = {}
     gateways: set[str] = set()
     for device in devices:
@@ -126,13 +128,13 @@ def _asked(plan: Plan, eips: Iterable[FloatingAddress]) -> tuple[Mapping[str, fr
 
 
 def _foreign(
-    plan: Plan, eips: Iterable[FloatingAddress], answered: Mapping[str, frozenset[str]], gateways: frozenset[str]
+    plan: NodePlan, eips: Iterable[FloatingAddress], answered: Mapping[str, frozenset[str]], gateways: frozenset[str]
 ) -> list[OwnerConflict]:
     """On the uplink alone: on another device the gateways may have other MAC addresses than those that are known."""
     found = []
     for eip in eips:
         others = answered.get(eip.address, frozenset()) - gateways
-        if others and eip.device == plan.interface:
+        if others and eip.device == plan.kernel.interface:
             found.append(
                 OwnerConflict(eip.address, "held by a host that is no gateway:", tuple(sorted(others)), eip.origin)
             )

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import ROUTE_PROTOCOL
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, Family
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, find, run
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, Kernel, read_json
-from ansible_collections.egress.gateway.plugins.module_utils.node import PROTOCOL, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel, read_json
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 _VERSIONS = {
     "iproute2": ["ip", "-Version"],
@@ -81,7 +82,9 @@ def _next_hop(family: Family, device: str, cidrs: Sequence[str]) -> str:
     Default routes count first.
     """
     subnets = [ipaddress.ip_network(text) for text in cidrs]
-    routes = [r for r in _routes(family, "table", "all", "dev", device) if str(r.get("protocol")) != str(PROTOCOL)]
+    routes = [
+        r for r in _routes(family, "table", "all", "dev", device) if str(r.get("protocol")) != str(ROUTE_PROTOCOL)
+    ]
     for chosen in ([r for r in routes if r.get("dst") == "default"], routes):
         hops = {str(route["gateway"]) for route in chosen if "gateway" in route}
         hops = {hop for hop in hops if any(_is_near(ipaddress.ip_address(hop), subnet) for subnet in subnets)}

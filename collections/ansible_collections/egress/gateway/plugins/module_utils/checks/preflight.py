@@ -12,25 +12,24 @@ from collections.abc import Sequence
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, mode
 from ansible_collections.egress.gateway.plugins.module_utils.checks import conflicts, eip_owners
 from ansible_collections.egress.gateway.plugins.module_utils.checks.facts import too_old, version
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import (
+    CONNTRACKD,
+    KEEPALIVED,
+    OWN_DEVICES,
+    TUNNEL_DEVICE,
+    TUNNEL_OVERHEAD,
+)
+from ansible_collections.egress.gateway.plugins.module_utils.contract.order import sysctl_phase
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.firewall import host_firewall_accepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, find, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
-    CONNTRACKD,
-    DEVICE,
-    KEEPALIVED,
-    OWN_DEVICES,
-    Paths,
-)
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import file_key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import KEEPALIVED_KEY
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change
 
 KEEPALIVED_PROGRAM = "keepalived"
-
-_OVERHEAD = {4: 50, 6: 70}
-"""Bytes that VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40."""
 
 _ASKED = ("nftables", "iproute2", KEEPALIVED_PROGRAM)
 
@@ -53,7 +52,7 @@ def require_tools(bundle: NodeBundle | None) -> None:
 
 
 def check(
-    bundle: NodeBundle, before: Plan | None, kernel: Kernel, paths: Paths, changes: Sequence[Change]
+    bundle: NodeBundle, before: NodePlan | None, kernel: Kernel, paths: Paths, changes: Sequence[Change]
 ) -> list[str]:
     """Warnings. NodeError when the changes cannot succeed. Touches nothing."""
     _check_versions(bundle)
@@ -66,19 +65,19 @@ def check(
         _check_keepalived(bundle, paths)
     eip_owners.require_free(bundle.plan, before)
     warnings += _mtu_warnings(bundle.plan, kernel) + _astray(bundle.plan)
-    return warnings + host_firewall_accepts.locked(bundle.plan)
+    return [*warnings, *conflicts.taken_numbers(bundle.plan), *host_firewall_accepts.locked(bundle.plan)]
 
 
-def _astray(plan: Plan) -> list[str]:
+def _astray(plan: NodePlan) -> list[str]:
     return [
         "%s (%s) is %s %s, the device of the default route: set egress_uplink_gateways in the inventory, "
         "playbooks/facts.yml finds it where the node has a route by %s"
-        % (first.address, first.origin, first.problem, first.seen[0], plan.interface)
+        % (first.address, first.origin, first.problem, first.seen[0], plan.kernel.interface)
         for first in eip_owners.astray(plan)[:1]
     ]
 
 
-def _check_conflicts(plan: Plan, before: Plan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:
+def _check_conflicts(plan: NodePlan, before: NodePlan | None, kernel: Kernel, changes: Sequence[Change]) -> list[str]:
     """What was in the way of the plan ``before`` already is warned of: to refuse would leave worse things broken."""
     to_make = {change.key for change in changes if change.action != "remove"}
     found = conflicts.conflicts(plan, kernel, installed=before is not None)
@@ -97,34 +96,31 @@ def _check_versions(bundle: NodeBundle) -> None:
                 raise NodeError("this node's %s" % text)
 
 
-def _check_interfaces(plan: Plan, kernel: Kernel) -> None:
+def _check_interfaces(plan: NodePlan, kernel: Kernel) -> None:
     links = kernel.links()
     others = ", ".join(sorted(n for n in links if n not in ("lo", *OWN_DEVICES)))
-    for uplink in plan.uplinks:
+    for uplink in plan.further_uplinks():
         if uplink not in links:
             raise NodeError(
                 "the plan of %s uses the further uplink %s, which this node does not have (it has %s): make the device,"
                 " or set egress_uplinks in the inventory" % (plan.node, uplink, others)
             )
-    if plan.interface not in links:
+    if plan.kernel.interface not in links:
         raise NodeError(
             "the plan of %s uses the interface %s, which this node does not have (it has %s): "
-            "set egress_interface in the inventory, playbooks/facts.yml finds it" % (plan.node, plan.interface, others)
+            "set egress_interface in the inventory, playbooks/facts.yml finds it"
+            % (plan.node, plan.kernel.interface, others)
         )
-    if plan.tunnel.underlay not in kernel.addresses():
+    if plan.kernel.tunnel.underlay not in kernel.addresses():
         raise NodeError(
             "the plan of %s has the tunnel start from %s, which is no address of this node: is it another node's plan?"
-            % (plan.node, plan.tunnel.underlay)
+            % (plan.node, plan.kernel.tunnel.underlay)
         )
 
 
-def _check_sysctls(plan: Plan, paths: Paths) -> None:
+def _check_sysctls(plan: NodePlan, paths: Paths) -> None:
     missing = [
-        s.key
-        for s in plan.sysctls
-        if not any("/%s/" % device in s.key for device in OWN_DEVICES)
-        and not s.key.startswith("net/netfilter/")
-        and not (paths.sysctls / s.key).exists()
+        s.key for s in plan.kernel.sysctls if sysctl_phase(s.key) == "node" and not (paths.sysctls / s.key).exists()
     ]
     if missing:
         raise NodeError("this kernel has no sysctl %s" % ", ".join(missing))
@@ -143,18 +139,18 @@ def _check_keepalived(bundle: NodeBundle, paths: Paths) -> None:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(moved.encode()), mode(text)
             tar.addfile(member, io.BytesIO(moved.encode()))
-    devices = [bundle.plan.interface, DEVICE, *bundle.plan.uplinks]
+    devices = [bundle.plan.kernel.interface, TUNNEL_DEVICE, *bundle.plan.further_uplinks()]
     devices += ["egress.check"] * (len(devices) % 2)  # they come in pairs
     words = ["unshare", "--net", "--mount", "sh", "-c", _CHECK_KEEPALIVED, "keepalived-check"]
     run([*words, *devices], archive.getvalue())
 
 
-def _mtu_warnings(plan: Plan, kernel: Kernel) -> list[str]:
-    overhead = _OVERHEAD[6 if ":" in plan.tunnel.underlay else 4]
-    uplink = int(kernel.links()[plan.interface].get("mtu", 0))
-    if plan.tunnel.mtu + overhead <= uplink:
+def _mtu_warnings(plan: NodePlan, kernel: Kernel) -> list[str]:
+    overhead = TUNNEL_OVERHEAD[6 if ":" in plan.kernel.tunnel.underlay else 4]
+    uplink = int(kernel.links()[plan.kernel.interface].get("mtu", 0))
+    if plan.kernel.tunnel.mtu + overhead <= uplink:
         return []
     return [
         "the tunnel's MTU %d does not fit into that of %s: %d - %d for VXLAN; set egress_mtu: %d in the inventory"
-        % (plan.tunnel.mtu, plan.interface, uplink, overhead, uplink)
+        % (plan.kernel.tunnel.mtu, plan.kernel.interface, uplink, overhead, uplink)
     ]

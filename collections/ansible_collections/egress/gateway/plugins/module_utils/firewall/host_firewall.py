@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, EITHER_PREFIX_MASK, MARK_PREFIX
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family, Plan
+from ansible_collections.egress.gateway.plugins.module_utils.contract import routing
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import GOVERNED_PREFIX_MASK, MARK_PREFIX
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Family, NodePlan
 
 COMMENT = "egress-gateway"
 """By which our rules among others' are known."""
@@ -64,28 +66,29 @@ class HostChain:
         return " ".join(self.path)
 
 
-def needed_accepts(plan: Plan) -> tuple[Accept, ...]:
+def needed_accepts(plan: NodePlan) -> tuple[Accept, ...]:
     """All that the plan needs; nothing of it opens what our own table's ``input`` chain does not look at first."""
-    families = frozenset(rule.family for rule in plan.rules)
-    underlay: frozenset[Family] = frozenset([6 if ":" in plan.tunnel.underlay else 4])
+    gateway, tunnel = plan.gateway, plan.kernel.tunnel
+    families = frozenset(rule.family for rule in routing.rules(plan))
+    underlay: frozenset[Family] = frozenset([6 if ":" in tunnel.underlay else 4])
     found = []
     if families:
         # Of ICMP errors about a governed connection, those that this node makes pass output.
         found += [_governed(hook, families) for hook in ("forward", "output")]
     for hook in _SIDES:
-        found.append(_udp("VXLAN", hook, underlay, plan.tunnel.port))
-        if plan.shares_slots:
+        found.append(_udp("VXLAN", hook, underlay, tunnel.port))
+        if gateway is not None and any(instance.peers for instance in gateway.vrrp):
             found.append(_protocol("VRRP", hook, underlay, "vrrp", _VRRP, ""))
-        if plan.sync_port is not None:
-            found.append(_udp("connection tracking", hook, underlay, plan.sync_port))
+        if gateway is not None and gateway.sync is not None:
+            found.append(_udp("connection tracking", hook, underlay, gateway.sync.port))
         if 6 in families:
-            found.append(_protocol("neighbours in the tunnel", hook, frozenset([6]), "ipv6-icmp", 58, DEVICE))
+            found.append(_protocol("neighbours in the tunnel", hook, frozenset([6]), "ipv6-icmp", 58, TUNNEL_DEVICE))
     return tuple(found)
 
 
 def _governed(hook: Hook, families: frozenset[Family]) -> Accept:
-    mark = "-m connmark --mark 0x%x/0x%x" % (MARK_PREFIX, EITHER_PREFIX_MASK)
-    masked = {"&": [{"ct": {"key": "mark"}}, EITHER_PREFIX_MASK]}
+    mark = "-m connmark --mark 0x%x/0x%x" % (MARK_PREFIX, GOVERNED_PREFIX_MASK)
+    masked = {"&": [{"ct": {"key": "mark"}}, GOVERNED_PREFIX_MASK]}
     return Accept("governed connections", hook, families, _accept(mark), (_match(masked, MARK_PREFIX), _ACCEPT))
 
 

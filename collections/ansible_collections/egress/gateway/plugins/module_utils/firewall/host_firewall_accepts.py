@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.firewall import iptables, nft_chains
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall import (
     Accept,
@@ -19,7 +20,6 @@ from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firew
     needed_accepts,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
@@ -27,7 +27,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.resource 
 class HostFirewallAccepts(Resource):
     """Our rules in others' chains: those that are needed, and of those that are not only such as belong to the plan."""
 
-    def __init__(self, plan: Plan | None) -> None:
+    def __init__(self, plan: NodePlan | None) -> None:
         self._needed = needed_accepts(plan) if plan else ()
         self._chains: tuple[HostChain, ...] | None = None
 
@@ -106,7 +106,7 @@ def host_chains() -> tuple[HostChain, ...]:
     return (*found, *nft_chains.chains(native))
 
 
-def locked(plan: Plan) -> list[str]:
+def locked(plan: NodePlan) -> list[str]:
     """Warnings: chains that refuse what has to pass, and that only their owner can change."""
     return [
         "%s refuses what none of its rules accepts, and the process that owns the table lets nobody add a rule: "

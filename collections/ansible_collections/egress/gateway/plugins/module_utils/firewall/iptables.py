@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Family
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall import (
     COMMENT,
     HOOKS,
@@ -23,7 +24,6 @@ from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firew
     HostChain,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import find, run
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
 
 Variant = Literal["nft", "legacy"]
 

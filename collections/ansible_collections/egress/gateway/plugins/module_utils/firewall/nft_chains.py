@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Family
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall import (
     COMMENT,
     HOOKS,
@@ -19,8 +21,6 @@ from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firew
 )
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import parse_table
-from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
 
 _FAMILIES: Mapping[str, frozenset[Family]] = {
     "ip": frozenset([4]),
@@ -72,16 +72,13 @@ def text(expressions: Sequence[Any]) -> str:
 
 
 def _normal(expression: Any) -> Any:
-    """Protocols by number, whatever names nft knows; marks under a mask, of which it makes a prefix."""
+    """Protocols by number, whatever names nft knows."""
     match = expression.get("match") if isinstance(expression, dict) else None
     if not match:
         return expression
     left, right = match["left"], match["right"]
     if left == {"meta": {"key": "l4proto"}} and isinstance(right, str):
         right = _PROTOCOLS.get(right, right)
-    if isinstance(right, dict) and "prefix" in right:
-        mask = 0xFFFFFFFF & (0xFFFFFFFF << (32 - right["prefix"]["len"]))
-        left, right = {"&": [left, mask]}, right["prefix"]["addr"]
     return {"match": {**match, "left": left, "right": right}}
 
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE, TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import ROUTE_PROTOCOL
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, Family, IpRoute, IpRule
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import nft_generation
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, NFT_TABLE, PROTOCOL
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
 
 T = TypeVar("T")
 Listing = Sequence[Mapping[str, Any]]
-
-FAMILIES: tuple[Family, ...] = (4, 6)
 
 _ROUTE_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit", "9": "throw"}
 """rtnetlink(7); ``ip -N`` has numbers where names depend on a file of the node."""
@@ -28,30 +27,19 @@ _ROUTE_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "proh
 
 @dataclass(frozen=True)
 class KernelRule:
-    family: Family
-    preference: int
-    mark: int
-    mask: int
-    table: int
+    """``more`` is what else it asks for or does, as ip rule writes it; none of ours has that."""
+
+    rule: IpRule
     protocol: int
-    source: str = ""
-    interface: str = ""
-    action: str = ""
-    """As ip rule writes it, where it is no look-up in ``table``."""
     more: str = ""
-    """What else it asks for, as ip rule writes it; none of ours has that."""
 
 
 @dataclass(frozen=True)
 class KernelRoute:
-    family: Family
-    table: int
-    metric: int
-    via: str | None
-    device: str | None
-    kind: str
+    """``more`` is what else it has, in words for people; none of ours has that."""
+
+    route: IpRoute
     more: str = ""
-    """What else it has, in words for people; none of ours has that."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +79,22 @@ class Kernel:
 
     def connected(self) -> Sequence[str]:
         """Destinations of the routes in the main table that the kernel made of the tunnel device's addresses."""
-        if DEVICE not in self.links():
+        if TUNNEL_DEVICE not in self.links():
             return ()
         return self._once("connected", lambda: [r["dst"] for family in FAMILIES for r in _connected(family)])
 
     def neighbours(self) -> Mapping[str, str]:
         """Permanent neighbours on the tunnel device: address to MAC."""
-        if DEVICE not in self.links():
+        if TUNNEL_DEVICE not in self.links():
             return {}
-        argv = ["ip", "-j", "neighbour", "show", "dev", DEVICE, "nud", "permanent"]
+        argv = ["ip", "-j", "neighbour", "show", "dev", TUNNEL_DEVICE, "nud", "permanent"]
         return self._once("neighbours", lambda: {n["dst"]: n.get("lladdr", "") for n in read_json(argv)})
 
     def fdb(self) -> Sequence[FdbEntry]:
         """Forwarding entries of the tunnel device that lead to a remote underlay address."""
-        if DEVICE not in self.links():
+        if TUNNEL_DEVICE not in self.links():
             return ()
-        return self._once("fdb", lambda: parse_fdb(read_json(["bridge", "-j", "fdb", "show", "dev", DEVICE])))
+        return self._once("fdb", lambda: parse_fdb(read_json(["bridge", "-j", "fdb", "show", "dev", TUNNEL_DEVICE])))
 
     def table(self) -> Listing:
         """Our nftables table as nft's JSON objects; empty when there is none."""
@@ -139,6 +127,11 @@ def parse_fdb(entries: Listing) -> Sequence[FdbEntry]:
     ]
 
 
+def has_group_policy(data: Mapping[str, Any]) -> bool:
+    """Of a VXLAN device's options: iproute2 6.1 says true, later ones null, and without it none says anything."""
+    return data.get("gbp", False) is not False
+
+
 def has_ipv6() -> bool:
     return Path("/proc/net/if_inet6").exists()
 
@@ -161,46 +154,53 @@ def _rules(family: Family) -> list[KernelRule]:
     if family == 6 and not has_ipv6():
         return []
     return [
-        KernelRule(
-            family,
-            int(r["priority"]),
-            int(str(r.get("fwmark", 0)), 0),
-            int(str(r.get("fwmask", "0xffffffff" if "fwmark" in r else 0)), 0),
-            int(r.get("table", 0)),
-            int(r.get("protocol", 0)),
-            _source(r),
-            str(r.get("iif", "")),
-            _action(r),
-            more_of_rule(r),
-        )
+        parse_rule(family, r)
         for r in read_json(["ip", "-N", "-j", "-%d" % family, "rule", "show"])
-        if "fwmark" in r or int(r.get("protocol", 0)) == PROTOCOL
+        if "fwmark" in r or int(r.get("protocol", 0)) == ROUTE_PROTOCOL
     ]
 
 
-def _action(rule: Mapping[str, Any]) -> str:
-    """Empty for a look-up."""
-    if "goto" in rule:
-        return "goto %d" % rule["goto"]
-    if "action" in rule:
-        action = str(rule["action"])
-        return "type %s" % _ROUTE_TYPES.get(action, action)
-    return "nop" if "nop" in rule else ""
+def parse_rule(family: Family, rule: Mapping[str, Any]) -> KernelRule:
+    """From what ``ip -N -j rule`` shows."""
+    return KernelRule(
+        IpRule(
+            family,
+            int(rule["priority"]),
+            mark=int(str(rule["fwmark"]), 0) if "fwmark" in rule else None,
+            mask=int(str(rule.get("fwmask", "0xffffffff")), 0) if "fwmark" in rule else None,
+            source=source_of_rule(rule),
+            interface=rule.get("iif"),
+            table=int(rule["table"]) if "table" in rule else None,
+            goto=int(rule["goto"]) if "goto" in rule else None,
+        ),
+        int(rule.get("protocol", 0)),
+        more_of_rule(rule),
+    )
 
 
-def _source(rule: Mapping[str, Any]) -> str:
-    """Of an ip rule; empty for all."""
-    source = str(rule.get("src", "all"))
-    if source == "all" or rule.get("srclen") == 0:
-        return ""
-    return "%s/%s" % (source, rule["srclen"]) if "srclen" in rule else source
+def source_of_rule(rule: Mapping[str, Any]) -> str | None:
+    """None for all."""
+    return _end_of_rule(rule, "src")
+
+
+def destination_of_rule(rule: Mapping[str, Any]) -> str | None:
+    return _end_of_rule(rule, "dst")
+
+
+def _end_of_rule(rule: Mapping[str, Any], key: str) -> str | None:
+    address, length = str(rule.get(key, "all")), rule.get(key + "len")
+    if address == "all" or length == 0:
+        return None
+    return address if length is None else "%s/%s" % (address, length)
 
 
 def more_of_rule(rule: Mapping[str, Any]) -> str:
-    """What ``ip -N -j rule`` shows of a rule beyond source, mark, device and action."""
+    """What ``ip -N -j rule`` shows of a rule beyond source, mark, device, and where it leads."""
     words = ["not"] if "not" in rule else []
-    if "dst" in rule:
-        words.append("to %s/%s" % (rule["dst"], rule.get("dstlen", 128 if ":" in rule["dst"] else 32)))
+    if "action" in rule:
+        words.append("type %s" % _ROUTE_TYPES.get(str(rule["action"]), rule["action"]))
+    destination = destination_of_rule(rule)
+    words += ["to " + destination] if destination is not None else []
     words += ["%s %s" % (word, rule[word]) for word in ("tos", "oif", "tun_id") if word in rule]
     if "ipproto" in rule:
         words.append("ipproto %s" % str(rule["ipproto"]).rpartition("-")[2])
@@ -229,27 +229,33 @@ def more_of_route(route: Mapping[str, Any]) -> str:
 def _routes(family: Family) -> list[KernelRoute]:
     if family == 6 and not has_ipv6():
         return []
-    argv = ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "all", "protocol", str(PROTOCOL)]
-    return [
-        KernelRoute(
+    argv = ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "all", "protocol", str(ROUTE_PROTOCOL)]
+    return [parse_route(family, r) for r in read_json(argv)]
+
+
+def parse_route(family: Family, route: Mapping[str, Any]) -> KernelRoute:
+    """From what ``ip -N -j route`` shows; the type of service, which is part of what tells routes apart, goes along."""
+    kind = str(route.get("type", "1"))
+    destination = " tos ".join([str(route.get("dst", "default")), *([str(route["tos"])] if "tos" in route else [])])
+    return KernelRoute(
+        IpRoute(
             family,
-            int(r.get("table", 254)),
-            int(r.get("metric", 0)),
-            r.get("gateway"),
-            r.get("dev") if "gateway" in r or str(r.get("type", "1")) in ("1", "unicast") else None,
-            "%s %s" % (_ROUTE_TYPES.get(r.get("type", "1"), r.get("type")), r.get("dst", "default"))
-            + (" tos %s" % r["tos"] if "tos" in r else ""),
-            more_of_route(r),
-        )
-        for r in read_json(argv)
-    ]
+            int(route.get("table", 254)),
+            kind=_ROUTE_TYPES.get(kind, kind),
+            destination=None if destination == "default" else destination,
+            via=route.get("gateway"),
+            device=route.get("dev") if "gateway" in route or kind in ("1", "unicast") else None,
+            metric=int(route["metric"]) if route.get("metric") else None,
+        ),
+        more_of_route(route),
+    )
 
 
 def _connected(family: Family) -> list[dict[str, Any]]:
     if family == 6 and not has_ipv6():
         return []
     return read_json(
-        ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "254", "dev", DEVICE, "protocol", "2"]
+        ["ip", "-N", "-j", "-%d" % family, "route", "show", "table", "254", "dev", TUNNEL_DEVICE, "protocol", "2"]
     )
 
 

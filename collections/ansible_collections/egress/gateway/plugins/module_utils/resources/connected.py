@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_interface
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import FAMILIES, Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
@@ -22,9 +22,9 @@ _KERNEL = 2
 class Connected(Resource):
     """They come with an address and go with it; only one that somebody took away while that stays has to be made."""
 
-    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+    def __init__(self, kernel: Kernel, plan: NodePlan | None) -> None:
         self._kernel = kernel
-        addresses = map(ip_interface, plan.tunnel.addresses) if plan else ()
+        addresses = map(ip_interface, plan.kernel.tunnel.addresses) if plan else ()
         subnets = (one for one in addresses if one.network.num_addresses > 1)  # a single address has none
         self._wanted = {_key(str(one.network)): one for one in subnets}
 
@@ -46,10 +46,12 @@ class Connected(Resource):
             for address in (self._wanted[change.key] for change in changes):
                 if address.version == family:
                     rest = "scope link src %s" % address.ip if family == 4 else "metric 256"
-                    lines.append("route replace %s dev %s protocol %d %s" % (address.network, DEVICE, _KERNEL, rest))
+                    lines.append(
+                        "route replace %s dev %s protocol %d %s" % (address.network, TUNNEL_DEVICE, _KERNEL, rest)
+                    )
             errors.append(batch(["ip", "-%d" % family], lines))
         return next((e for e in errors if e is not None), None)
 
 
 def _key(destination: str) -> Key:
-    return Key.of("connected route", destination, DEVICE)
+    return Key.of("connected route", destination, TUNNEL_DEVICE)

@@ -9,9 +9,10 @@ import hashlib
 import signal
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import CONNTRACKD
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, daemon, run
-from ansible_collections.egress.gateway.plugins.module_utils.node import CONNTRACKD, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource

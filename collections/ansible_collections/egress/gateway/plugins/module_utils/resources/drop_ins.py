@@ -15,8 +15,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import RULESET
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.node import RULESET, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, path_of, write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import digest, foreign_files, mode, read_files
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.node import PLAN, Paths
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 

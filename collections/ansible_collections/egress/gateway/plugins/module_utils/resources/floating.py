@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FloatingAddress, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress, Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
@@ -37,13 +37,16 @@ class Floating(Resource):
         self,
         kernel: Kernel,
         paths: Paths,
-        plan: Plan | None,
+        plan: NodePlan | None,
         keepalived_settled: Callable[[], bool],
         patience: float = SETTLED,
     ) -> None:
         self._kernel = kernel
         self._paths = paths
-        self._floating = plan.floating if plan else ()
+        announced = plan.gateway.announced() if plan and plan.gateway else ()
+        self._floating = {
+            instance.name: (*membership.tunnel_vips, *membership.eips) for membership, instance in announced
+        }
         self._keepalived_settled = keepalived_settled
         self._patience = patience
 
@@ -84,14 +87,18 @@ class Floating(Resource):
         return batch(["ip"], lines)
 
     def _of(self, *states: str) -> list[FloatingAddress]:
-        known = {slot: state_of(self._paths, slot) for slot in {a.slot for a in self._floating}}
-        return [a for a in self._floating if known[a.slot] in states]
+        return [
+            address
+            for instance, addresses in self._floating.items()
+            if state_of(self._paths, instance) in states
+            for address in addresses
+        ]
 
 
-def state_of(paths: Paths, slot: str) -> str:
+def state_of(paths: Paths, instance: str) -> str:
     """What keepalived said last of a VRRP instance, as notify.sh of the bundle writes it down; empty if unknown."""
     try:
-        return (paths.runtime / (slot + ".state")).read_text(encoding="ascii").split(" ")[0]
+        return (paths.runtime / (instance + ".state")).read_text(encoding="ascii").split(" ")[0]
     except (OSError, ValueError):
         return ""
 

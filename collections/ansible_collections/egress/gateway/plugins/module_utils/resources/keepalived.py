@@ -9,11 +9,12 @@ import hashlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import KEEPALIVED, TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch, daemon, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, KEEPALIVED, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
@@ -145,13 +146,13 @@ class Leftovers(Resource):
     Which ones they can be, the plan before tells. What is left on the tunnel device belongs to ``link.Addresses``.
     """
 
-    def __init__(self, kernel: Kernel, plan: Plan | None, before: Plan | None) -> None:
+    def __init__(self, kernel: Kernel, plan: NodePlan | None, before: NodePlan | None) -> None:
         self._kernel = kernel
-        allowed = {(a.address, a.device) for a in plan.floating} if plan else set()
+        allowed = {(a.address, a.device) for a in plan.floating()} if plan else set()
         self._suspects = {
             (a.address, a.device): a.origin
-            for a in (before.floating if before else ())
-            if (a.address, a.device) not in allowed and a.device != DEVICE
+            for a in (before.floating() if before else ())
+            if (a.address, a.device) not in allowed and a.device != TUNNEL_DEVICE
         }
 
     def forget(self) -> None:
@@ -188,6 +189,6 @@ def _running(loaded: str) -> str:
     return "running, configuration " + hashlib.sha256(loaded.encode()).hexdigest()[:12]
 
 
-def held(kernel: Kernel, plan: Plan) -> list[str]:
+def held(kernel: Kernel, plan: NodePlan) -> list[str]:
     """The floating addresses of the plan that this node holds now."""
-    return sorted({a.address for a in plan.floating} & kernel.addresses())
+    return sorted({a.address for a in plan.floating()} & kernel.addresses())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Family
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Family
 
 Part = Union[str, int]
 
@@ -21,7 +21,6 @@ _TEXTS = {
     "fdb": "fdb {} to {} on {}",
     "neighbour": "neighbour {} on {}",
     "connected route": "route {} on {}",
-    "last route": "route ipv{family} {}{}{} table {}",
     "route": "route ipv{family} {} table {} metric {}",
     "rule": "rule ipv{family} preference {} {}",
 }

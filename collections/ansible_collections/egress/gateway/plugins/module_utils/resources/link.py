@@ -8,41 +8,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract import spelling
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan, Tunnel
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE, Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan, Tunnel
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel, has_group_policy
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
-_LINK = Key.of("link", DEVICE)
-_MTU = Key.of("link", DEVICE, "mtu")
-_MAC = Key.of("link", DEVICE, "mac")
-_STATE = Key.of("link", DEVICE, "state")
-_ARP = Key.of("link", DEVICE, "arp")
-_MASTER = Key.of("link", DEVICE, "master")
-_PROTODOWN = Key.of("link", DEVICE, "protodown")
+_LINK = Key.of("link", TUNNEL_DEVICE)
+_MTU = Key.of("link", TUNNEL_DEVICE, "mtu")
+_MAC = Key.of("link", TUNNEL_DEVICE, "mac")
+_STATE = Key.of("link", TUNNEL_DEVICE, "state")
+_ARP = Key.of("link", TUNNEL_DEVICE, "arp")
+_MASTER = Key.of("link", TUNNEL_DEVICE, "master")
+_PROTODOWN = Key.of("link", TUNNEL_DEVICE, "protodown")
 _WANTED = {_STATE: "up", _ARP: "on", _MASTER: "none", _PROTODOWN: "off"}
 """What each of these settings is on a device that packets pass."""
 
 
 _NOT_SET = ("ttl", "tos", "df", "group", "remote", "group6", "remote6", "proxy", "rsc", "l2miss", "l3miss", "external")
-_NOT_SET += ("gbp", "gpe", "vnifilter")
+_NOT_SET += ("gpe", "vnifilter")
 _UNSET = (None, False, 0, "", "unset")
 """Of a VXLAN device's options those that change what becomes of packets, and how the usual is shown."""
-
 
 _RESET = {"ttl": "ttl auto", "tos": "tos 0", "df": "df unset"}
 """Those of them that the kernel lets go back in place; learning is another."""
 
 
 class Link(Resource):
-    """One device. Its settings are changed in place; of another kind, it is made anew, and all that is on it."""
+    """One device. Its settings are changed in place; of another kind, it is made anew, and all that is on it.
 
-    def __init__(self, kernel: Kernel, paths: Paths, plan: Plan | None) -> None:
+    So it is without group policy, which the kernel does not turn on in place.
+    """
+
+    def __init__(self, kernel: Kernel, paths: Paths, plan: NodePlan | None) -> None:
         self._kernel = kernel
         self._paths = paths
-        self._tunnel = plan.tunnel if plan else None
+        self._tunnel = plan.kernel.tunnel if plan else None
 
     def forget(self) -> None:
         self._kernel.forget()
@@ -51,16 +55,15 @@ class Link(Resource):
         tunnel = self._tunnel
         if tunnel is None:
             return {}
-        kind = _kind(tunnel.vni, tunnel.port, tunnel.underlay, "", learning=False)
         return {
-            _LINK: Item(kind, "the tunnel"),
+            _LINK: Item(spelling.tunnel_options(tunnel), "the tunnel"),
             _MAC: Item(tunnel.mac, "the tunnel"),
             _MTU: Item(str(tunnel.mtu), "the tunnel"),
             **{key: Item(value, "the tunnel") for key, value in _WANTED.items()},
         }
 
     def actual(self) -> Items:
-        link = self._kernel.links().get(DEVICE)
+        link = self._kernel.links().get(TUNNEL_DEVICE)
         if link is None:
             return {}
         if self._tunnel is None:
@@ -78,16 +81,18 @@ class Link(Resource):
         anew = by_object.get(_LINK)
         in_place = self._in_place() if anew is not None else ""
         if in_place and self._tunnel is not None:
-            lines.append("link set dev %s type vxlan %s" % (DEVICE, in_place))
-            lines += ["link set dev %s %s" % (DEVICE, _setting(n, self._tunnel)) for n in by_object if n != _LINK]
+            lines.append("link set dev %s type vxlan %s" % (TUNNEL_DEVICE, in_place))
+            lines += [
+                "link set dev %s %s" % (TUNNEL_DEVICE, _setting(n, self._tunnel)) for n in by_object if n != _LINK
+            ]
         elif anew is not None:
             self._let_keepalived_read_again()
             if anew.action != "create":
-                lines.append("link delete dev " + DEVICE)
+                lines.append("link delete dev " + TUNNEL_DEVICE)
             if self._tunnel is not None:
-                lines += _create(self._tunnel)
+                lines += ["link add " + spelling.tunnel_device(self._tunnel), "link set dev %s up" % TUNNEL_DEVICE]
         elif self._tunnel is not None:
-            lines += ["link set dev %s %s" % (DEVICE, _setting(name, self._tunnel)) for name in by_object]
+            lines += ["link set dev %s %s" % (TUNNEL_DEVICE, _setting(name, self._tunnel)) for name in by_object]
         return batch(["ip"], lines)
 
     def is_to_be_made(self) -> bool:
@@ -96,14 +101,14 @@ class Link(Resource):
 
     def _in_place(self) -> str:
         """What gives a device that only has other options the right ones; '' where it has to be made anew."""
-        link, tunnel = self._kernel.links().get(DEVICE), self._tunnel
+        link, tunnel = self._kernel.links().get(TUNNEL_DEVICE), self._tunnel
         if link is None or tunnel is None or link.get("linkinfo", {}).get("info_kind") != "vxlan":
             return ""
         data = link["linkinfo"].get("info_data", {})
         found = [key for key in _RESET if data.get(key) not in _UNSET]
         usual = {key: value for key, value in data.items() if key not in _RESET}
         usual = {**link, "linkinfo": {"info_kind": "vxlan", "info_data": {**usual, "learning": False}}}
-        if _found(usual) != _kind(tunnel.vni, tunnel.port, tunnel.underlay, "", learning=False):
+        if _found(usual) != spelling.tunnel_options(tunnel):
             return ""
         return " ".join([*(_RESET[key] for key in found), *(["nolearning"] if data.get("learning") else [])])
 
@@ -116,7 +121,7 @@ class Link(Resource):
 class Addresses(Resource):
     """The node's own addresses on the tunnel device, and no others but those that keepalived moves."""
 
-    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+    def __init__(self, kernel: Kernel, plan: NodePlan | None) -> None:
         self._kernel = kernel
         self._plan = plan
 
@@ -124,14 +129,14 @@ class Addresses(Resource):
         self._kernel.forget()
 
     def desired(self) -> Items:
-        wanted = self._plan.tunnel.addresses if self._plan else ()
+        wanted = self._plan.kernel.tunnel.addresses if self._plan else ()
         return {
             _address(address): Item(_PRESENT, "the tunnel", dict.fromkeys(_CONDITIONS, False)) for address in wanted
         }
 
     def actual(self) -> Items:
-        floating = {a.address for a in self._plan.floating} if self._plan else set()
-        link = self._kernel.links().get(DEVICE, {})
+        floating = {a.address for a in self._plan.floating()} if self._plan else set()
+        link = self._kernel.links().get(TUNNEL_DEVICE, {})
         return {
             _address("%s/%d" % (a["local"], a["prefixlen"])): _condition(a)
             for a in link.get("addr_info", ())
@@ -142,16 +147,16 @@ class Addresses(Resource):
         lines = []
         for change in changes:
             address = str(change.key.parts[0])
-            # Nobody else can have the address, and a tentative one would not be answered for in the first second.
-            nodad = " nodad" if ":" in address else ""
             if change.action == "modify" and "dadfailed" not in change.fields:
                 # In place: with an address that goes, neighbours and routes of the device go.
-                lines.append("address change %s dev %s valid_lft forever preferred_lft forever" % (address, DEVICE))
+                lines.append(
+                    "address change %s dev %s valid_lft forever preferred_lft forever" % (address, TUNNEL_DEVICE)
+                )
                 continue
             if change.action != "create":
-                lines.append("address delete %s dev %s" % (address, DEVICE))
+                lines.append("address delete %s dev %s" % (address, TUNNEL_DEVICE))
             if change.action != "remove":
-                lines.append("address replace %s dev %s%s" % (address, DEVICE, nodad))
+                lines.append("address replace " + spelling.tunnel_address(address))
         return batch(["ip"], lines)
 
 
@@ -168,23 +173,20 @@ def _condition(address: Mapping[str, Any]) -> Item:
 
 
 def _address(address: str) -> Key:
-    return Key.of("address", address, DEVICE)
-
-
-def _kind(vni: Any, port: Any, local: str, device: str, learning: bool) -> str:
-    """``device`` is one that the tunnel is bound to: ours is not, routing decides where its packets leave."""
-    bound = " dev " + device if device else ""
-    return "vxlan id %s port %s local %s%s %s" % (vni, port, local, bound, "learning" if learning else "nolearning")
+    return Key.of("address", address, TUNNEL_DEVICE)
 
 
 def _found(link: Mapping[str, Any]) -> str:
+    """As the contract spells it; a device that it is bound to is more than ours has, which routing leads."""
     info = link.get("linkinfo", {})
     if info.get("info_kind") != "vxlan":
         return str(info.get("info_kind", "another kind of device"))
     data = info.get("info_data", {})
-    local = data.get("local") or data.get("local6") or ""
-    kind = _kind(data.get("id"), data.get("port"), local, data.get("link", ""), bool(data.get("learning")))
-    return " ".join([kind, *("%s %s" % (key, data[key]) for key in _NOT_SET if data.get(key) not in _UNSET)])
+    words = ["vxlan id %s local %s" % (data.get("id"), data.get("local") or data.get("local6") or "any")]
+    words += ["dstport %s" % data.get("port"), "learning" if data.get("learning") else "nolearning"]
+    words += ["gbp"] if has_group_policy(data) else []
+    words += ["dev %s" % data["link"]] if data.get("link") else []
+    return " ".join([*words, *("%s %s" % (key, data[key]) for key in _NOT_SET if data.get(key) not in _UNSET)])
 
 
 def settings(link: Mapping[str, Any]) -> dict[Key, str]:
@@ -198,15 +200,7 @@ def settings(link: Mapping[str, Any]) -> dict[Key, str]:
     }
 
 
-def _create(tunnel: Tunnel) -> list[str]:
-    return [
-        "link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning"
-        % (DEVICE, tunnel.mac, tunnel.mtu, tunnel.vni, tunnel.underlay, tunnel.port),
-        "link set dev %s up" % DEVICE,
-    ]
-
-
-def _setting(key: Key, tunnel: Tunnel) -> str:
+def _setting(name: Key, tunnel: Tunnel) -> str:
     return {
         _MAC: "address " + tunnel.mac,
         _MTU: "mtu %d" % tunnel.mtu,
@@ -214,4 +208,4 @@ def _setting(key: Key, tunnel: Tunnel) -> str:
         _ARP: "arp on",
         _MASTER: "nomaster",
         _PROTODOWN: "protodown off",
-    }[key]
+    }[name]

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import CommandFailed, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel, parse_table
-from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.resources import nftables_delta
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import (

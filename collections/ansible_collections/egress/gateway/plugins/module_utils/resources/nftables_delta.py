@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_listing import (
     TABLE,
@@ -81,7 +81,7 @@ def _lines(want: Objects, have: Objects, wanted: Entries, text: Callable[[], str
 
 def _element_lines(key: Key, want: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
     different = apart(want.get("elem", ()), have.get("elem", ()))
-    wanted, there = (set(elements(listed)) for listed in different)
+    wanted, there = (set(elements({**want, "elem": listed})) for listed in different)
     coming, going = wanted - there, there - wanted
     if not coming and not going:
         return
@@ -89,7 +89,7 @@ def _element_lines(key: Key, want: Mapping[str, Any], have: Mapping[str, Any]) -
     if coming and going and "interval" in want.get("flags", ()):
         # A new interval may overlap with one that goes.
         yield "flush %s %s %s" % (key.kind, _IN, name)
-        coming, going = set(elements(want.get("elem", ()))), set()
+        coming, going = set(elements(want)), set()
     if going:
         yield "delete element %s %s { %s }" % (_IN, name, ", ".join(sorted(_key(e) for e in going)))
     if coming:

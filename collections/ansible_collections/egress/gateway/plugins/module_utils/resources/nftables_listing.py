@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from ansible_collections.egress.gateway.plugins.module_utils.node import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Item
 
@@ -61,7 +61,7 @@ def items(entries: Entries, origins: Mapping[str, str]) -> dict[Key, Item]:
             continue
         key = object_key(kind, body)
         found[key] = Item(canonical(head(body)), origins.get(body["name"], ""))
-        for element in elements(body.get("elem", ())):
+        for element in elements(body):
             origin = element.comment or origins.get(element.key, "")
             found[Key.of("element", element.key, kind, str(body["name"]))] = Item(element.shown, origin)
     return found
@@ -110,8 +110,10 @@ def head(body: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in ("elem", "family", "name", "table") and k not in _VOLATILE}
 
 
-def elements(listed: Sequence[Any]) -> list[Element]:
-    return [_element(element) for element in listed]
+def elements(body: Mapping[str, Any]) -> list[Element]:
+    """Of a set or map; marks in the form in which nft's text and ours have them."""
+    words = _mark if body.get("type") == "mark" else _words
+    return [_element(element, words) for element in body.get("elem", ())]
 
 
 def summary(entries: Entries) -> str:
@@ -185,13 +187,17 @@ def _stable(value: Any) -> Any:
     return value
 
 
-def _element(element: Any) -> Element:
+def _element(element: Any, words: Callable[[Any], str]) -> Element:
     key, value = element if isinstance(element, list) else (element, None)
     comment = ""
     if isinstance(key, dict) and "elem" in key:
         comment = str(key["elem"].get("comment", ""))
         key = key["elem"]["val"]
-    return Element(_words(key), "" if value is None else _words(value), comment)
+    return Element(words(key), "" if value is None else _words(value), comment)
+
+
+def _mark(value: Any) -> str:
+    return "0x%08x" % value if isinstance(value, int) else _words(value)
 
 
 def _words(value: Any) -> str:

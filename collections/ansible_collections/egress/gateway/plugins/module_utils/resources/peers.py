@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract import spelling
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import FLOOD_MAC, TUNNEL_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import TunnelPeer
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import DEVICE
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Peer
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
-_FLOOD = "00:00:00:00:00:00"
-"""Head-end replication: what has no single receiver goes to each peer."""
-
 
 class Neighbours(Resource):
-    def __init__(self, kernel: Kernel, peers: Sequence[Peer]) -> None:
+    def __init__(self, kernel: Kernel, peers: Sequence[TunnelPeer]) -> None:
         self._kernel = kernel
         self._peers = peers
 
@@ -28,30 +26,30 @@ class Neighbours(Resource):
 
     def desired(self) -> Items:
         return {
-            Key.of("neighbour", address, DEVICE): Item(peer.mac, "node " + peer.node)
+            Key.of("neighbour", address, TUNNEL_DEVICE): Item(peer.mac, "node " + peer.node)
             for peer in self._peers
             for address in peer.addresses
         }
 
     def actual(self) -> Items:
         found = self._kernel.neighbours()
-        return {Key.of("neighbour", address, DEVICE): Item(mac) for address, mac in found.items()}
+        return {Key.of("neighbour", address, TUNNEL_DEVICE): Item(mac) for address, mac in found.items()}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         lines = []
         for change in changes:
             address = change.key.parts[0]
             if change.action == "remove":
-                lines.append("neighbour delete %s dev %s" % (address, DEVICE))
+                lines.append("neighbour delete %s dev %s" % (address, TUNNEL_DEVICE))
             else:
-                lines.append("neighbour replace %s lladdr %s dev %s nud permanent" % (address, change.after, DEVICE))
+                lines.append("neighbour replace " + spelling.neighbour(address, str(change.after)))
         return batch(["ip"], lines)
 
 
 class Forwarding(Resource):
     """The FDB: each peer's MAC behind its underlay address, and the flood list."""
 
-    def __init__(self, kernel: Kernel, peers: Sequence[Peer]) -> None:
+    def __init__(self, kernel: Kernel, peers: Sequence[TunnelPeer]) -> None:
         self._kernel = kernel
         self._peers = peers
 
@@ -62,7 +60,7 @@ class Forwarding(Resource):
         return {
             _entry(mac, peer.underlay): Item(_PERMANENT, "node " + peer.node)
             for peer in self._peers
-            for mac in (_FLOOD, peer.mac)
+            for mac in spelling.fdb_macs(peer)
         }
 
     def actual(self) -> Items:
@@ -79,21 +77,18 @@ class Forwarding(Resource):
             mac, dst = str(change.key.parts[0]), str(change.key.parts[1])
             if change.action != "create":
                 lines += [
-                    _line("delete", mac, dst, entry.more)
+                    "fdb delete " + spelling.fdb_entry(mac, dst, entry.more)
                     for entry in found
                     if (entry.mac, entry.destination) == (mac, dst)
                 ]
             if change.action != "remove":
-                lines.append(_line("append" if mac == _FLOOD else "replace", mac, dst, "permanent"))
+                verb = "append" if mac == FLOOD_MAC else "replace"
+                lines.append("fdb %s %s" % (verb, spelling.fdb_entry(mac, dst)))
         return batch(["bridge"], lines)
 
 
 _PERMANENT = "permanent"
 
 
-def _line(verb: str, mac: str, destination: str, more: str) -> str:
-    return " ".join(filter(None, ["fdb", verb, mac, "dev", DEVICE, "dst", destination, "self", more]))
-
-
 def _entry(mac: str, dst: str) -> Key:
-    return Key.of("fdb", mac, dst, DEVICE)
+    return Key.of("fdb", mac, dst, TUNNEL_DEVICE)

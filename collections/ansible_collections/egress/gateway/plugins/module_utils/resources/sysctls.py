@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.order import Phase, sysctl_phase
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.resources import originals
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
@@ -23,14 +24,12 @@ ROUTER_SWITCHES = {
 
 
 class Sysctls(Resource):
-    """The settings of a plan that ``chosen`` accepts; those that a plan no longer has go back to their original."""
+    """The settings of a plan that exist from ``phase`` on; those that it no longer has go back to their original."""
 
-    def __init__(
-        self, paths: Paths, wanted: Sequence[Sysctl], chosen: Callable[[str], bool], remember: bool = True
-    ) -> None:
+    def __init__(self, paths: Paths, wanted: Sequence[Sysctl], phase: Phase, remember: bool = True) -> None:
         self._paths = paths
-        self._wanted = [s for s in wanted if chosen(s.key)]
-        self._chosen = chosen
+        self._wanted = [s for s in wanted if sysctl_phase(s.key) == phase]
+        self._phase = phase
         self._remember = remember
 
     def desired(self) -> Items:
@@ -88,7 +87,10 @@ class Sysctls(Resource):
         kept = {
             key: value
             for key, value in known.items()
-            if key in wanted or not self._chosen(key) or _moved_by(key, wanted) or self._value(key) not in (value, None)
+            if key in wanted
+            or sysctl_phase(key) != self._phase
+            or _moved_by(key, wanted)
+            or self._value(key) not in (value, None)
         }
         if kept != known:
             originals.save(self._paths, kept)
@@ -97,7 +99,7 @@ class Sysctls(Resource):
         """The remembered values that this resource may restore: those of our own device go with it."""
         if not self._remember:
             return {}
-        return {key: value for key, value in originals.read(self._paths).items() if self._chosen(key)}
+        return {key: value for key, value in originals.read(self._paths).items() if sysctl_phase(key) == self._phase}
 
     def _companions(self, switch: str) -> list[str]:
         root = ROUTER_SWITCHES.get(switch)

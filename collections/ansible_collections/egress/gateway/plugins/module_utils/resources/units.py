@@ -14,16 +14,17 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
-from ansible_collections.egress.gateway.plugins.module_utils.node import (
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import (
     CONNTRACKD,
-    DEVICE,
     KEEPALIVED,
-    PROTOCOL,
     RULESET,
-    VETH_PAIR,
-    Paths,
+    TUNNEL_DEVICE,
+    WORKER_DEVICE,
 )
+from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import ROUTE_PROTOCOL
+from ansible_collections.egress.gateway.plugins.module_utils.contract.order import LOADERS
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key, Part
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
@@ -52,19 +53,6 @@ _POD_RUNTIMES = " ".join(
         "k0sworker",
     )
 )
-_LOADERS = (
-    (RULESET, "nft -f"),
-    ("vxlan.batch", "ip -batch"),
-    ("fdb.batch", "bridge -batch"),
-    ("sysctl.conf", "sysctl --load"),
-    ("routes.batch", "ip -batch"),
-    ("routes6.batch", "ip -6 -batch"),
-)
-"""What loads which file, in order. The first that fails ends it: with the table there, what is governed stays inside.
-
-Sysctls of connection tracking exist after nft, those of the tunnel device after it.
-"""
-
 
 _SOUND, _FAILED = "not failed", "failed"
 _AT_BOOT, _STATE, _NOW = "at boot", "state", "now"
@@ -218,17 +206,20 @@ WantedBy=multi-user.target
         "state": paths.state,
         "ruleset": RULESET,
         "boot": paths.boot,
-        "load": _load(paths, RULESET, "nft -f"),
+        "load": _load(paths, RULESET),
     }
 
 
-def _load(paths: Paths, name: str, tool: str) -> str:
+def _load(paths: Paths, name: str) -> str:
     """The same for every node and bundle: at boot the files may be those of the bundle before."""
-    return "/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {"file": paths.file(name), "tool": tool}
+    return "/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {
+        "file": paths.file(name),
+        "tool": LOADERS[name],
+    }
 
 
 def restore_unit(paths: Paths) -> str:
-    load = "\n".join("ExecStart=" + _load(paths, name, tool) for name, tool in _LOADERS)
+    load = "\n".join("ExecStart=" + _load(paths, name) for name in LOADERS)
     return """# Written by the Ansible collection egress.gateway, which also removes it.
 [Unit]
 Description=Egress gateway: restore tunnel, rules and nftables
@@ -257,9 +248,9 @@ WantedBy=multi-user.target
         "guard": GUARD_UNIT,
         "ruleset": RULESET,
         "runtimes": _POD_RUNTIMES,
-        "protocol": PROTOCOL,
-        "device": DEVICE,
-        "veth": VETH_PAIR[0],
+        "protocol": ROUTE_PROTOCOL,
+        "device": TUNNEL_DEVICE,
+        "veth": WORKER_DEVICE,
         "load": load,
     }
 

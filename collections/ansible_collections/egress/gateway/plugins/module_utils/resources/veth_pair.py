@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract import spelling
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import GATEWAY_DEVICE, WORKER_DEVICE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, batch
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.node import VETH_PAIR
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
@@ -21,9 +22,9 @@ _ORIGIN = "the veth pair of the gateway's own pods"
 class VethPair(Resource):
     """Both ends. What is wrong with one of them is set right in place; without its other end an end is made anew."""
 
-    def __init__(self, kernel: Kernel, plan: Plan | None) -> None:
+    def __init__(self, kernel: Kernel, plan: NodePlan | None) -> None:
         self._kernel = kernel
-        self._pair = plan.wire if plan else None
+        self._pair = plan.kernel.veth if plan else None
 
     def forget(self) -> None:
         self._kernel.forget()
@@ -40,30 +41,28 @@ class VethPair(Resource):
 
     def actual(self) -> Items:
         links = self._kernel.links()
-        return {_key(name): Item(_found(links[name])) for name in VETH_PAIR if name in links}
+        return {_key(name): Item(_found(links[name])) for name in (WORKER_DEVICE, GATEWAY_DEVICE) if name in links}
 
     def fix(self, changes: Sequence[Change]) -> NodeError | None:
         links = self._kernel.links()
         pair = self._pair
         if pair is None:
             # One end takes the other with it, but not where it is no veth of ours.
-            lines = ["link delete dev " + name for name in VETH_PAIR if name in links]
+            lines = ["link delete dev " + name for name in (WORKER_DEVICE, GATEWAY_DEVICE) if name in links]
             batch(["ip"], lines)
             return None
         lines = []
         if not _is_pair(links, pair.worker, pair.gateway):
             lines += ["link delete dev " + name for name in (pair.worker, pair.gateway) if name in links]
-            lines.append("link add %s type veth peer name %s" % (pair.worker, pair.gateway))
+            lines.append("link add " + spelling.veth_pair(pair))
         for end, address in ((pair.worker, pair.worker_address), (pair.gateway, pair.gateway_address)):
-            lines.append(
-                "link set dev %s address %s mtu %d arp off addrgenmode none nomaster" % (end, pair.mac, pair.mtu)
-            )
+            lines.append("link set dev %s address %s mtu %d nomaster" % (spelling.veth_end(end), pair.mac, pair.mtu))
             lines += [
                 "address delete %s dev %s" % (found, end)
                 for found in _addresses(links.get(end, {}))
                 if found != address
             ]
-            lines.append("address replace %s dev %s scope link" % (address, end))
+            lines.append("address replace " + spelling.veth_address(address, end))
             lines.append("link set dev %s up" % end)
             if links.get(end, {}).get("proto_down"):
                 lines.append("link set dev %s protodown off" % end)

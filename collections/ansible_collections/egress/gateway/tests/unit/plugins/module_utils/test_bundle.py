@@ -12,52 +12,12 @@ import pytest
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import from_files, installed, mode, pack, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import parse_plan
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record
+from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables_origins import origins
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 
-TUNNEL = {
-    "device": "egress.vxlan",
-    "vni": 100,
-    "port": 7789,
-    "underlay": "10.6.1.21",
-    "mtu": 1450,
-    "mac": "66:65:67:00:00:03",
-    "addresses": ["172.31.0.3/16"],
-}
-PLAN = {
-    "version": 1,
-    "node": "worker1",
-    "role": "worker",
-    "interface": "eth0",
-    "tunnel": TUNNEL,
-    "wire": None,
-    "last_resort": {
-        "skip_preference": 100,
-        "preference": 101,
-        "end_preference": 102,
-        "mask": 0xFF000000,
-        "table": 19999,
-        "via4": "169.254.38.39",
-        "device4": "eth0",
-        "inside4": ["10.42.0.0/16"],
-        "inside6": [],
-        "skips": [{"family": 4, "source": None, "interface": "lo", "owner": "what this node itself sends"}],
-        "rules": [{"family": 4, "source": "10.42.0.7", "interface": None, "owner": "default/visitor"}],
-    },
-    "peers": [{"node": "gw1", "underlay": "10.6.1.11", "mac": "66:65:67:00:00:01", "addresses": ["172.31.0.1"]}],
-    "slots": [{"number": 1, "gateway": "a", "preferred_node": "gw1", "mark": 0x26000001, "table": 3001}],
-    "rules": [{"family": 4, "preference": 99, "mark": 0x26000001, "mask": 0xFF003FFF, "table": 3001, "slot": 1}],
-    "routes": [{"family": 4, "table": 3001, "via": None, "device": None, "metric": 9, "slot": 1, "onlink": False}],
-    "steer_sources": {"pods4": [{"source": "10.42.0.7", "traffic_class": "c", "owner": "default/visitor"}]},
-    "steer_classes": [{"name": "c", "policies": ["EgressPolicy default/test"]}],
-    "snat_sources": {},
-    "snat_classes": [],
-    "vrrp": [],
-    "sync": None,
-    "sysctls": [{"key": "net/ipv4/ip_forward", "value": "1", "reason": "a node routes"}],
-}
-FILES = {"plan.json": json.dumps(PLAN), "nftables.nft": "# ünïcode\n", "notify.sh": "#!/bin/sh\n"}
+PLAN = Path(__file__).with_name("plan.json").read_text(encoding="utf-8")
+FILES = {"plan.json": PLAN, "nftables.nft": "# ünïcode\n", "notify.sh": "#!/bin/sh\n"}
 
 
 @pytest.fixture
@@ -81,32 +41,40 @@ def test_names_stay_in_the_directory(name: str) -> None:
         from_files({**FILES, name: ""})
 
 
-BAD: list[dict[str, object]] = [
-    {"version": 2},
-    {"role": "king"},
-    {"tunnel": None},
-    {"tunnel": {**TUNNEL, "mac": "66:65:67:00:00:03\nlink delete eth0"}},
-    {"tunnel": {**TUNNEL, "underlay": "10.6.1.021"}},
-    {"interface": "eth0 type dummy"},
-    {"rules": [{"family": 5}]},
-    {"sysctls": [{"key": "net/../../etc/passwd", "value": "x", "reason": ""}]},
-    {"sysctls": [{"key": "/etc/passwd", "value": "x", "reason": ""}]},
-    {"sysctls": [{"key": "net/ipv4/ip_forward", "value": "1\n2", "reason": ""}]},
-]
-
-
-@pytest.mark.parametrize("change", BAD)
-def test_a_plan_that_is_none_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(NodeError):
-        parse_plan(json.dumps({**PLAN, **change}))
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("version", 1),
+        ("role", "king"),
+        ("kernel", None),
+        ("kernel.interface", "eth0 type dummy"),
+        ("kernel.tunnel.mac", "66:65:67:00:00:03\nlink delete eth0"),
+        ("kernel.tunnel.underlay", "10.6.1.021"),
+        ("kernel.families", [5]),
+        ("kernel.sysctls", [{"key": "net/../../etc/passwd", "value": "x", "reason": ""}]),
+        ("kernel.sysctls", [{"key": "/etc/passwd", "value": "x", "reason": ""}]),
+        ("kernel.sysctls", [{"key": "net/ipv4/ip_forward", "value": "1\n2", "reason": ""}]),
+        ("worker.answers", [{"number": "1", "slot": 1, "origin": ""}]),
+    ],
+)
+def test_a_plan_that_is_none_is_refused(place: str, value: object) -> None:
+    plan = json.loads(PLAN)
+    *path, last = place.split(".")
+    inner = plan
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    with pytest.raises(NodeError, match="plan"):
+        from_files({**FILES, "plan.json": json.dumps(plan)})
 
 
 def test_a_plan_tells_where_things_come_from() -> None:
-    plan = parse_plan(FILES["plan.json"])
-    assert plan.rules[0].origin == "EgressGateway a, slot of gw1"
-    assert plan.origins["10.42.0.7"] == "default/visitor (EgressPolicy default/test)"
-    assert plan.origins["steer.c"] == "EgressPolicy default/test"
-    assert plan.origins["10.6.1.11"] == "node gw1"
+    known = origins(from_files(FILES).plan)
+    assert known["10.1.0.0/16"] == "podSubnet (EgressClusterPolicy everybody)"
+    assert known["slot.1"] == "EgressGateway edge, slot of gate"
+    assert known["policy.egp.shop.web"] == known["answer.3"] == "EgressPolicy shop/web"
+    assert known["0x26000003"] == known["0x00000003"] == known["192.0.2.68"] == "EgressPolicy shop/web"
+    assert known["192.0.2.2"] == "node work"
 
 
 def test_scripts_alone_can_be_executed() -> None:

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.egress.gateway.plugins.module_utils.checks import eip_owners, facts
-from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Both, NodePlan
 
 ELSEWHERE = {"dst": "default", "gateway": "192.168.99.1", "dev": "eth1", "metric": 100}
 WORSE = {"dst": "default", "gateway": "10.6.1.1", "dev": "eth0", "metric": 200}
@@ -63,16 +64,11 @@ def test_the_next_hop_of_a_device_that_the_default_route_does_not_take(
     assert facts._next_hop(4, "eth0", ["10.6.1.0/24"]) == hop
 
 
-class FakePlan:
-    interface = "eth0"
-    own_table: tuple[int, ...] = ()
-    floating = (FloatingAddress("10.6.1.61", "eth0", "shop/web", "slot_1"), FloatingAddress("fd00::1", "eth0", "", ""))
-
-
-def test_an_eip_that_would_leave_by_another_device(
-    routes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_eip_that_would_leave_by_another_device(routes: list[dict[str, Any]], plan: NodePlan) -> None:
     routes += [ELSEWHERE]
-    assert [(c.address, c.seen) for c in eip_owners.astray(FakePlan())] == [("10.6.1.61", ("eth1",))]
-    monkeypatch.setattr(FakePlan, "own_table", (4,))
-    assert eip_owners.astray(FakePlan()) == []
+    astray = eip_owners.astray(plan)
+    assert [(c.address, c.seen) for c in astray if ":" not in c.address] == [("192.0.2.68", ("eth1",))]
+    assert plan.gateway is not None
+    own = replace(plan.gateway.uplinks[0], interface="eth0", cidrs=Both(("192.0.2.0/24",), ()))
+    with_table = replace(plan, gateway=replace(plan.gateway, uplinks=(own,)))
+    assert not [c for c in eip_owners.astray(with_table) if ":" not in c.address]

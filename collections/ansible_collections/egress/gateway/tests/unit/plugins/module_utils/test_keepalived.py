@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import FloatingAddress
 from ansible_collections.egress.gateway.plugins.module_utils.resources import keepalived
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import (
     Keepalived,
@@ -87,18 +88,14 @@ def test_what_watches_a_keepalived_that_is_gone_goes_too(systemctl: Systemctl, m
 
 class FakeKernel:
     def links(self) -> Any:
-        addresses = [{"local": "10.6.1.60", "prefixlen": 32}, {"local": "10.6.1.61", "prefixlen": 32}]
-        return {"eth0": {"addr_info": [*addresses, {"local": "10.6.1.11", "prefixlen": 24}]}}
+        addresses = [{"local": "192.0.2.68", "prefixlen": 32}, {"local": "172.31.255.254", "prefixlen": 32}]
+        return {"eth0": {"addr_info": [*addresses, {"local": "192.0.2.1", "prefixlen": 24}]}}
 
 
-class FakePlan:
-    def __init__(self, *addresses: str) -> None:
-        self.floating = [FloatingAddress(address, "eth0", "policy of " + address, "slot_1") for address in addresses]
-
-
-def test_only_addresses_of_the_plan_before_can_be_left_over() -> None:
-    before, now = FakePlan("10.6.1.60", "10.6.1.61"), FakePlan("10.6.1.61")
-    assert [(str(c.key), c.origin) for c in Leftovers(FakeKernel(), now, before).difference()] == [
-        ("address 10.6.1.60/32 on eth0", "policy of 10.6.1.60")
+def test_only_addresses_of_the_plan_before_can_be_left_over(plan: NodePlan) -> None:
+    worker = replace(plan, role="worker", gateway=None)
+    assert [(str(c.key), c.origin) for c in Leftovers(FakeKernel(), worker, plan).difference()] == [
+        ("address 192.0.2.68/32 on eth0", "EgressPolicy shop/web")
     ]
-    assert Leftovers(FakeKernel(), now, None).difference() == ()
+    assert Leftovers(FakeKernel(), plan, plan).difference() == ()
+    assert Leftovers(FakeKernel(), worker, None).difference() == ()

@@ -26,7 +26,7 @@ ROUTE = {"dst": "default", "gateway": "172.31.255.254", "dev": "egress.vxlan", "
         ({}, ""),
         ({"suppress_prefixlen": 0}, "suppress_prefixlength 0"),
         ({"not": None, "dst": "10.0.0.0", "dstlen": 8}, "not to 10.0.0.0/8"),
-        ({"dst": "10.0.0.1"}, "to 10.0.0.1/32"),
+        ({"dst": "10.0.0.1"}, "to 10.0.0.1"),
         ({"ipproto": "ipproto-6", "dport_start": 80, "dport_end": 90}, "ipproto 6 dport 80-90"),
         ({"ipproto": "tcp", "dport": 80}, "ipproto tcp dport 80"),
         ({"uid_start": 0, "uid_end": 5, "oif": "lo", "tos": "0x10"}, "tos 0x10 oif lo uidrange 0-5"),

@@ -78,7 +78,6 @@ def test_a_change_knows_the_fields_that_differ() -> None:
         (Key.of("nft rule", 3, "forward"), "rule 3 of chain forward"),
         (Key("rule", 6, (99, "from all")), "rule ipv6 preference 99 from all"),
         (Key("route", 4, ("default", 3001, 0)), "route ipv4 default table 3001 metric 0"),
-        (Key("last route", 4, ("default", " via a dev b", "", 19999)), "route ipv4 default via a dev b table 19999"),
     ],
 )
 def test_a_key_is_shown_as_one_text(key: Key, text: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Sysctl
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 from ansible_collections.egress.gateway.plugins.module_utils.resources.sysctls import Sysctls
 
@@ -29,7 +29,7 @@ def paths(tmp_path: Path) -> Paths:
 
 def sysctls(paths: Paths, **wanted: str) -> Sysctls:
     names = {"loose": LOOSE, "range": "net/core/range", "missing": "net/no/such"}
-    return Sysctls(paths, [Sysctl(names[n], v, "because") for n, v in wanted.items()], lambda key: True)
+    return Sysctls(paths, [Sysctl(names[n], v, "because") for n, v in wanted.items()], "node")
 
 
 def value(paths: Paths, key: str) -> str:

@@ -153,7 +153,7 @@ def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:
             ("nftables.nft", "nft -f"),
             ("vxlan.batch", "ip -batch"),
             ("fdb.batch", "bridge -batch"),
-            ("sysctl.conf", "sysctl --load"),
+            ("sysctl.conf", "sysctl -p"),
             ("routes.batch", "ip -batch"),
             ("routes6.batch", "ip -6 -batch"),
         )

@@ -9,15 +9,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils.plan import Wire
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.resources import veth_pair
 from ansible_collections.egress.gateway.plugins.module_utils.resources.veth_pair import VethPair
 
 MAC = "66:65:67:ff:ff:ff"
-
-
-class FakePlan:
-    wire = Wire("egress.worker", "egress.gateway", "169.254.38.37/32", "169.254.38.38/32", MAC, 1450)
 
 
 class FakeKernel:
@@ -56,8 +52,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_right_pair_is_left_alone() -> None:
-    assert VethPair(FakeKernel(worker=WORKER, gateway=GATEWAY), FakePlan).difference() == ()
+def test_a_right_pair_is_left_alone(plan: NodePlan) -> None:
+    assert VethPair(FakeKernel(worker=WORKER, gateway=GATEWAY), plan).difference() == ()
 
 
 @pytest.mark.parametrize(
@@ -71,25 +67,31 @@ def test_a_right_pair_is_left_alone() -> None:
         {"addr_info": []},
     ],
 )
-def test_what_is_wrong_with_an_end_is_set_right_in_place(changed: dict[str, Any], lines: list[str]) -> None:
-    resource = VethPair(FakeKernel(worker={**WORKER, **changed}, gateway=GATEWAY), FakePlan)
+def test_what_is_wrong_with_an_end_is_set_right_in_place(
+    changed: dict[str, Any], lines: list[str], plan: NodePlan
+) -> None:
+    resource = VethPair(FakeKernel(worker={**WORKER, **changed}, gateway=GATEWAY), plan)
     (change,) = resource.difference()
     assert str(change.key) == "link egress.worker"
     resource.fix([change])
     assert not [line for line in lines if line.startswith(("link delete", "link add"))]
-    assert "link set dev egress.worker address %s mtu 1450 arp off addrgenmode none nomaster" % MAC in lines
+    assert "link set dev egress.worker arp off addrgenmode none address %s mtu 1450 nomaster" % MAC in lines
 
 
-def test_an_end_without_its_other_one_is_made_anew(lines: list[str]) -> None:
-    resource = VethPair(FakeKernel(worker={**WORKER, "link": "elsewhere"}), FakePlan)
+def test_an_end_without_its_other_one_is_made_anew(lines: list[str], plan: NodePlan) -> None:
+    resource = VethPair(FakeKernel(worker={**WORKER, "link": "elsewhere"}), plan)
     resource.fix(resource.difference())
-    assert lines[:2] == ["link delete dev egress.worker", "link add egress.worker type veth peer name egress.gateway"]
+    both = "address %s mtu 1450" % MAC
+    assert lines[:2] == [
+        "link delete dev egress.worker",
+        "link add egress.worker %s type veth peer name egress.gateway %s" % (both, both),
+    ]
 
 
-def test_a_foreign_address_on_an_end_goes(lines: list[str]) -> None:
+def test_a_foreign_address_on_an_end_goes(lines: list[str], plan: NodePlan) -> None:
     foreign = {"family": "inet", "local": "192.0.2.1", "prefixlen": 24}
     resource = VethPair(
-        FakeKernel(worker={**WORKER, "addr_info": [foreign, *WORKER["addr_info"]]}, gateway=GATEWAY), FakePlan
+        FakeKernel(worker={**WORKER, "addr_info": [foreign, *WORKER["addr_info"]]}, gateway=GATEWAY), plan
     )
     resource.fix(resource.difference())
     assert "address delete 192.0.2.1/24 dev egress.worker" in lines
