@@ -101,11 +101,12 @@ def compiled(
     cluster: Path = EXAMPLE / "cluster.json",
     policies: Path = EXAMPLE / "policies",
     settings: Path = EXAMPLE / "settings.yaml",
+    lock: Path = EXAMPLE / "egress.lock.json",
 ) -> Path:
-    """The example's bundle in a directory; its lock file is a copy beside it."""
-    lock = out.with_suffix(".lock.json")
-    shutil.copy(EXAMPLE / "egress.lock.json", lock)
-    bundle.write(compile_bundle(Inputs((policies,), (cluster,), settings=settings, lock=lock)), out)
+    """The example's bundle in a directory; its lock file is written beside it."""
+    beside = out.with_suffix(".lock.json")
+    shutil.copy(lock, beside)
+    bundle.write(compile_bundle(Inputs((policies,), (cluster,), settings=settings, lock=beside)), out)
     return out
 
 

@@ -87,7 +87,7 @@ def test_what_somebody_added_is_left(governed: Lab, bundle_dir: Path) -> None:
     node.signal_agent("CONT")
     node.shell("nft add rule inet egress_gateway forward counter; ip rule add preference 97 to 192.0.2.1 table main")
     time.sleep(1)
-    assert objects(node.verify(node_files(bundle_dir, "worker1"))) == ["rule 3 of chain forward"]
+    assert objects(node.verify(node_files(bundle_dir, "worker1"))) == ["rule 4 of chain forward"]
     node.shell("ip rule delete preference 97")
     assert not node.apply(node_files(bundle_dir, "worker1"), agent=True).get("failed")
 

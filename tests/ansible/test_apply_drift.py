@@ -29,37 +29,37 @@ DRIFTS = (
         "rule of a chain deleted",
         "worker1",
         "nft delete rule inet egress_gateway classify handle "
-        "$(nft -a list chain inet egress_gateway classify | sed -n 's/.*@steer_pods6 # handle //p')",
-        ("rule 5 of chain classify",),
+        "$(nft -a list chain inet egress_gateway classify | sed -n 's/.*@governed_pods6 # handle //p')",
+        ("rule 7 of chain classify",),
     ),
     Drift(
         "rule of a policy changed",
         "worker1",
-        "nft replace rule inet egress_gateway steer.egp.shop.web handle "
-        "$(nft -a list chain inet egress_gateway steer.egp.shop.web | sed -n 's/.*ipv4 goto.*# handle //p') "
+        "nft replace rule inet egress_gateway policy.egp.shop.web handle "
+        "$(nft -a list chain inet egress_gateway policy.egp.shop.web | sed -n 's/.*ipv4 goto.*# handle //p') "
         "meta nfproto ipv4 return",
-        ("rule 2 of chain steer.egp.shop.web",),
+        ("rule 1 of chain policy.egp.shop.web",),
         "EgressPolicy shop/web",
     ),
     Drift(
         "rule added",
         "worker1",
         "nft add rule inet egress_gateway forward counter accept",
-        ("rule 3 of chain forward",),
+        ("rule 4 of chain forward",),
         "not in the plan",
     ),
     Drift(
         "element added",
         "worker1",
-        "nft add element inet egress_gateway steer_pods4 '{ 10.244.3.77 : goto steer.egp.shop.web }'",
-        ("element 10.244.3.77 of map steer_pods4",),
+        "nft add element inet egress_gateway governed_pods4 '{ 10.244.3.77 : goto policy.egp.shop.web }'",
+        ("element 10.244.3.77 of map governed_pods4",),
         "not in the plan",
     ),
     Drift(
         "element deleted",
         "worker1",
-        "nft delete element inet egress_gateway steer_pods4 '{ 10.244.3.10 }'",
-        ("element 10.244.3.10 of map steer_pods4",),
+        "nft delete element inet egress_gateway governed_pods4 '{ 10.244.3.10 }'",
+        ("element 10.244.3.10 of map governed_pods4",),
         "shop/web-5d8f7c9b6d-4kq2x (EgressPolicy shop/web)",
     ),
     Drift("set added", "worker1", "nft add set inet egress_gateway x '{ type mark; }'", ("set x",), "not in the plan"),
@@ -88,13 +88,13 @@ DRIFTS = (
         "last resort deleted",
         "worker1",
         "ip route delete unreachable default table 3002 metric 4278198272",
-        ("route ipv4 unreachable default table 3002 metric 4278198272",),
+        ("route ipv4 default table 3002 metric 4278198272",),
     ),
     Drift(
         "stale route",
         "worker1",
         "ip route add unreachable default table 3009 metric 5 protocol 213",
-        ("route ipv4 unreachable default table 3009 metric 5",),
+        ("route ipv4 default table 3009 metric 5",),
         "not in the plan",
     ),
     Drift(
@@ -140,9 +140,9 @@ DRIFTS = (
     Drift(
         "end of the last resort deleted",
         "worker1",
-        "ip rule delete preference 102",
-        ("rule ipv4 preference 102 from all",),
-        "what hosts send",
+        "ip rule delete preference 104",
+        ("rule ipv4 preference 104 from all",),
+        "what goes past the last resort",
     ),
     Drift(
         "FDB entry deleted",
@@ -193,6 +193,21 @@ DRIFTS = (
         ("link egress.vxlan master",),
     ),
     Drift("carrier off", "worker1", "ip link set egress.vxlan protodown on", ("link egress.vxlan protodown",)),
+    Drift(
+        "answer number led to another slot",
+        "worker1",
+        "nft delete element inet egress_gateway answer_slots '{ 0x26000004 }'; "
+        "nft add element inet egress_gateway answer_slots '{ 0x26000004 : jump slot.2 }'",
+        ("element 0x26000004 of map answer_slots",),
+        "EgressPolicy shop/web",
+    ),
+    Drift(
+        "answer number unknown",
+        "gw1",
+        "nft delete element inet egress_gateway answers4 '{ 4 }'",
+        ("element 0x00000004 of map answers4",),
+        "EgressPolicy shop/web",
+    ),
     Drift("TTL of the tunnel", "worker1", "ip link set egress.vxlan type vxlan ttl 1", ("link egress.vxlan",)),
     Drift("learning", "worker1", "ip link set egress.vxlan type vxlan learning", ("link egress.vxlan",)),
     Drift(
@@ -440,11 +455,19 @@ def test_originals_that_are_lost_are_said_to_be(nodes: dict[str, Node], bundle_d
     assert node.verify(files) == []
 
 
-def test_another_kind_of_device_is_replaced(nodes: dict[str, Node], bundle_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("id 7 dstport 4789", "vxlan id 7 local any dstport 4789 learning"),
+        ("id 100 local 10.6.1.21 dstport 7789 nolearning", "vxlan id 100 local 10.6.1.21 dstport 7789 nolearning"),
+    ],
+    ids=["another tunnel", "without group policy"],
+)
+def test_another_kind_of_device_is_replaced(options: str, named: str, nodes: dict[str, Node], bundle_dir: Path) -> None:
     node, files = nodes["worker1"], node_files(bundle_dir, "worker1")
-    node.shell("ip link delete egress.vxlan; ip link add egress.vxlan type vxlan id 7 dstport 4789")
+    node.shell(f"ip link delete egress.vxlan; ip link add egress.vxlan type vxlan {options}")
     drift = {entry["object"]: entry for entry in node.verify(files)}
-    assert "vxlan id 7 port 4789" in drift["link egress.vxlan"]["actual"]
+    assert drift["link egress.vxlan"]["actual"] == named
     assert node.apply(files)["changed"]
     assert node.verify(files) == []
 

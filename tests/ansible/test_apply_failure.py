@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,37 @@ from tests.ansible.conftest import COLLECTIONS, Node, node_files, objects, packe
 pytestmark = pytest.mark.lab
 
 
-def altered(files: dict[str, str], **plan: Any) -> dict[str, str]:
-    return files | {"plan.json": json.dumps(json.loads(files["plan.json"]) | plan)}
+def altered(files: dict[str, str], changes: Mapping[str, Any]) -> dict[str, str]:
+    """With another plan: by the path of a field, its value, or what makes that of the old."""
+    plan = json.loads(files["plan.json"])
+    for path, value in changes.items():
+        inner = plan
+        *above, name = path.split(".")
+        for part in above:
+            inner = inner[part]
+        inner[name] = value(inner[name]) if callable(value) else value
+    return files | {"plan.json": json.dumps(plan)}
+
+
+def with_slot(files: dict[str, str], *tunnel_vips: str) -> dict[str, str]:
+    """A slot more, and with it a rule and two routes of each family, in table 3009."""
+    slot = {"number": 9, "gateway": "internet", "preferred_node": "gw9", "falls_back": False}
+    return altered(files, {"worker.slots": lambda slots: [*slots, slot | {"tunnel_vips": tunnel_vips}]})
 
 
 def with_bad_route(files: dict[str, str]) -> dict[str, str]:
     """A route that no check sees coming and the kernel refuses: the next hop is on no link."""
-    routes = json.loads(files["plan.json"])["routes"]
-    return altered(files, routes=[r | {"via": r["via"] and "192.0.2.1"} if r["family"] == 4 else r for r in routes])
+    return with_slot(files, "192.0.2.1", "fd11::fff6")
+
+
+def with_sysctl(files: dict[str, str], key: str, value: str) -> dict[str, str]:
+    more = {"key": key, "value": value, "reason": "a test"}
+    return altered(files, {"kernel.sysctls": lambda sysctls: [*sysctls, more]})
 
 
 def with_bad_sysctl(files: dict[str, str]) -> dict[str, str]:
     """A setting that is written after the nftables table is in place."""
-    bad = {"key": "net/netfilter/nf_conntrack_max", "value": "no number", "reason": "a test"}
-    return altered(files, sysctls=[*json.loads(files["plan.json"])["sysctls"], bad])
+    return with_sysctl(files, "net/netfilter/nf_conntrack_max", "no number")
 
 
 @pytest.mark.parametrize("spoil", [with_bad_route, with_bad_sysctl])
@@ -44,15 +62,13 @@ def test_a_failing_change_restores_the_bundle_before(gateway: Node, bundle_dir: 
     files = node_files(bundle_dir, "gw1")
     gateway.apply(files)
     bad = with_bad_sysctl(files)
-    bad["nftables.nft"] = (
-        bad["nftables.nft"].replace("chain blocked", "chain refused").replace("goto blocked", "goto refused")
-    )
+    bad["nftables.nft"] = bad["nftables.nft"].replace("keep_source", "same_source")
     done = gateway.apply(bad)
     assert done["failed"]
     assert "sysctl net/netfilter/nf_conntrack_max" in done["msg"]
     assert done["rolled_back"]
-    assert "chain refused" in objects(done["changes"])
-    assert "chain blocked" in objects(done["changes"])
+    assert "chain same_source" in objects(done["changes"])
+    assert "chain keep_source" in objects(done["changes"])
     assert gateway.verify(files) == []
 
 
@@ -60,7 +76,7 @@ def test_the_failing_command_is_told(worker: Node, bundle_dir: Path) -> None:
     done = worker.apply(with_bad_route(node_files(bundle_dir, "worker1")))
     command = done["failed_command"]
     assert command["argv"][:2] == ["ip", "-4"]
-    assert command["line"].startswith("route replace default via 192.0.2.1 dev egress.vxlan table 3001")
+    assert command["line"].startswith("route replace default via 192.0.2.1 dev egress.vxlan table 3009")
     assert "Nexthop has invalid gateway" in command["stderr"] or "Network is unreachable" in command["stderr"]
     assert command["line"] in done["msg"]
 
@@ -70,10 +86,10 @@ def test_the_failing_command_is_told(worker: Node, bundle_dir: Path) -> None:
     [
         (lambda f: f | {"nftables.nft": f["nftables.nft"].replace("chain guard", "chain guard guard")}, "nft"),
         (lambda f: f | {"keepalived.conf": f["keepalived.conf"] + "\nnonsense {\n"}, "nonsense"),
-        (lambda f: altered(f, interface="eth9"), "eth9"),
-        (lambda f: altered(f, tunnel=json.loads(f["plan.json"])["tunnel"] | {"underlay": "10.6.1.99"}), "another node"),
-        (lambda f: altered(f, sysctls=[{"key": "net/ipv4/no_such", "value": "1", "reason": ""}]), "no_such"),
-        (lambda f: altered(f, version=99), "version 99"),
+        (lambda f: altered(f, {"kernel.interface": "eth9"}), "eth9"),
+        (lambda f: altered(f, {"kernel.tunnel.underlay": "10.6.1.99"}), "another node"),
+        (lambda f: with_sysctl(f, "net/ipv4/no_such", "1"), "no_such"),
+        (lambda f: altered(f, {"version": 99}), "version 99"),
         (lambda f: f | {"plan.json": "{}"}, "damaged"),
         (lambda f: f | {"../../escape": "x"}, "no file of a bundle"),
     ],

@@ -127,7 +127,7 @@ def test_a_gateway_that_becomes_a_worker_lets_go(gateway: Node, bundle_dir: Path
     gateway.apply(node_files(bundle_dir, "gw1"))
     gateway.await_address("172.31.255.254")
     files = node_files(bundle_dir, "gw1")
-    plan = json.loads(files["plan.json"]) | {"role": "worker", "vrrp": []}
+    plan = json.loads(files["plan.json"]) | {"role": "worker", "gateway": None}
     fewer = {n: t for n, t in files.items() if n not in ("keepalived.conf", "notify.sh")} | {
         "plan.json": json.dumps(plan)
     }
@@ -140,4 +140,5 @@ def test_a_gateway_that_becomes_a_worker_lets_go(gateway: Node, bundle_dir: Path
 
 
 def _eips(files: dict[str, str]) -> list[str]:
-    return [a["address"] for i in json.loads(files["plan.json"])["vrrp"] for a in i["eips"]]
+    memberships = json.loads(files["plan.json"])["gateway"]["memberships"]
+    return [address["address"] for membership in memberships for address in membership["eips"]]

@@ -21,8 +21,10 @@ PENDING = f"ls {STATE} 2>/dev/null | grep -v -e agent -e before.json || true"
 
 def smaller(files: dict[str, str]) -> dict[str, str]:
     """Another bundle: a smaller tunnel, and a rule that counts."""
-    other = altered(files, tunnel=json.loads(files["plan.json"])["tunnel"] | {"mtu": 1400})
-    return other | {"nftables.nft": files["nftables.nft"].replace("chain blocked {", "chain blocked {\n\t\tcounter", 1)}
+    other = altered(files, {"kernel.tunnel.mtu": 1400})
+    return other | {
+        "nftables.nft": files["nftables.nft"].replace("chain keep_source {", "chain keep_source {\n\t\tcounter", 1)
+    }
 
 
 def wait_for(node: Node, files: dict[str, str] | None, seconds: float = 15) -> None:
@@ -74,7 +76,7 @@ def test_who_applies_again_means_it(worker: Node, bundle_dir: Path) -> None:
     files = node_files(bundle_dir, "worker1")
     worker.apply(files)
     worker.apply(smaller(files), confirm_timeout=60)
-    again = worker.apply(altered(smaller(files), routes=[]), confirm_timeout=2)
+    again = worker.apply(altered(smaller(files), {"worker.slots": []}), confirm_timeout=2)
     assert again["changed"]
     wait_for(worker, files)
 

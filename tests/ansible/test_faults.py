@@ -17,7 +17,7 @@ import pytest
 from egress_compiler.lab import Lab
 from tests.ansible.conftest import COLLECTIONS, NODES, Node, node_files, packed
 from tests.ansible.leaks import govern, heard, talking
-from tests.ansible.test_apply_failure import altered
+from tests.ansible.test_apply_failure import altered, with_slot, with_sysctl
 
 pytestmark = pytest.mark.lab
 
@@ -39,20 +39,15 @@ class Run:
 
 def other(files: dict[str, str]) -> dict[str, str]:
     """A bundle that differs in every kind of object."""
-    plan = json.loads(files["plan.json"])
-    rule = plan["rules"][0] | {"mark": 0x26000009, "table": 3009}
-    route = next(r for r in plan["routes"] if r["via"] is None) | {"table": 3009}
     changed = altered(
-        files,
-        tunnel=plan["tunnel"] | {"mtu": 1400, "addresses": [*plan["tunnel"]["addresses"], "172.31.9.9/32"]},
-        peers=plan["peers"][1:],
-        rules=[*plan["rules"], rule],
-        routes=[*plan["routes"], route],
-        sysctls=[*plan["sysctls"], {"key": "net/ipv4/conf/all/log_martians", "value": "1", "reason": "a test"}],
+        with_slot(with_sysctl(files, "net/ipv4/conf/all/log_martians", "1"), "172.31.255.246", "fd11::fff6"),
+        {
+            "kernel.tunnel.mtu": 1400,
+            "kernel.tunnel.addresses": lambda addresses: [*addresses, "172.31.9.9/32"],
+            "kernel.peers": lambda peers: peers[1:],
+        },
     )
-    changed["nftables.nft"] = (
-        files["nftables.nft"].replace("goto blocked", "goto refused").replace("chain blocked", "chain refused")
-    )
+    changed["nftables.nft"] = files["nftables.nft"].replace("keep_source", "same_source")
     return changed | {name: text + "# another\n" for name, text in files.items() if name == "keepalived.conf"}
 
 

@@ -185,7 +185,7 @@ def test_the_compiler_reads_it_too(repository: Path) -> None:
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((repository / "out/nodes/node-1/plan.json").read_text())["interface"] == "bond9"
+    assert json.loads((repository / "out/nodes/node-1/plan.json").read_text())["kernel"]["interface"] == "bond9"
 
 
 def batches(repository: Path, *arguments: str) -> list[list[str]]:

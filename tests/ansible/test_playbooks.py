@@ -45,15 +45,15 @@ def test_from_policies_to_nodes_and_back(lab: Lab, tmp_path: Path) -> None:
 
     element = "'{ 10.244.3.10 }'"
     Node(lab, "worker1").signal_agent("STOP")  # it would have it back by the time of the next task
-    Node(lab, "worker1").shell(f"nft delete element inet egress_gateway steer_pods4 {element}")
+    Node(lab, "worker1").shell(f"nft delete element inet egress_gateway governed_pods4 {element}")
     verified = playbook(lab, "verify", *extra, check=False)
     assert verified.returncode != 0
-    assert "element 10.244.3.10 of map steer_pods4" in verified.stdout
+    assert "element 10.244.3.10 of map governed_pods4" in verified.stdout
     assert "EgressPolicy shop/web" in verified.stdout
 
     predicted = playbook(lab, "apply", *extra, "--check", "--diff").stdout
     assert changed_in_order(predicted) == ["worker1"]
-    assert "+element 10.244.3.10 of map steer_pods4: goto steer.egp.shop.web" in predicted
+    assert "+element 10.244.3.10 of map governed_pods4: goto policy.egp.shop.web" in predicted
     assert changed_in_order(playbook(lab, "apply", *extra).stdout) == ["worker1"]
 
     gone = playbook(lab, "absent").stdout

@@ -79,9 +79,8 @@ def pull(lab: Lab, url: str, home: Path) -> "subprocess.CompletedProcess[str]":
 def test_a_node_follows_the_repository_and_heals(lab: Lab, worker: Node, tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository")
     changes = []
-    element = (
-        "nft get element inet egress_gateway steer_pods4 '{ 10.244.3.10 }' >/dev/null 2>&1 && echo there || echo gone"
-    )
+    element = "nft get element inet egress_gateway governed_pods4 '{ 10.244.3.10 }'"
+    element = f"{element} >/dev/null 2>&1 && echo there || echo gone"
     for prepare in ("true", "true", "ip rule delete preference 99"):
         worker.signal_agent("STOP")  # it would have it back by the time of the next pull
         worker.shell(prepare)

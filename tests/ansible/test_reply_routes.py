@@ -13,7 +13,7 @@ from tests.lab.gateways import write_example
 
 pytestmark = pytest.mark.lab
 STRANGER = """
-rule=$(ip rule | sed -n 's/.*fwmark \\(0x2700000[0-9a-f]*\\/[0-9a-fx]*\\) lookup 2000[0-9].*/\\1/p' | tail -1)
+rule=$(ip rule | sed -n 's/.*fwmark \\(0x2800000[1-9a-f]*\\/[0-9a-fx]*\\) lookup 2000[0-9].*/\\1/p' | tail -1)
 ip rule delete fwmark $rule
 ip -6 route flush table $(ip -6 rule | sed -n 's/.*lookup \\(2000[0-9]\\).*/\\1/p' | tail -1)
 """

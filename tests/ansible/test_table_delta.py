@@ -70,10 +70,10 @@ def test_any_table_becomes_any_other(bundle_dir: Path) -> None:
 def test_a_pod_more_is_an_element_more(bundle_dir: Path) -> None:
     """The rest of the table, its rules' handles and counters, is as it was."""
     wanted = node_files(bundle_dir, "worker1")["nftables.nft"]
-    element = next(m.group() for m in ELEMENT.finditer(wanted) if ": goto steer.egp.shop.web" in m.group())
-    pod, _, traffic_class = element.strip().partition(",")[0].partition(" : ")
+    element = next(m.group() for m in ELEMENT.finditer(wanted) if ": goto policy.egp.shop.web" in m.group())
+    pod, _, verdict = element.strip().partition(",")[0].partition(" : ")
     result = changed(wanted.replace(element, ""), wanted)
-    assert result["script"] == f"add element inet egress_gateway steer_pods4 {{ {pod} : {traffic_class} }}\n"
+    assert result["script"] == f"add element inet egress_gateway governed_pods4 {{ {pod} : {verdict} }}\n"
     assert (result["left"], result["error"]) == ([], "")
 
 
@@ -83,8 +83,8 @@ def test_a_repair_keeps_the_counters_of_the_others(gateway: Node, bundle_dir: Pa
     gateway.apply(files)
     counted = files["nftables.nft"].replace("counter drop", "counter packets 7 bytes 700 drop")
     lost = {
-        "element": ELEMENT.sub("", counted, count=1),
-        "rule": counted.replace("\t\tip saddr vmap @snat_subnets4\n", ""),
+        "element": re.sub(r"\t{3}10\.6\.1\.61,\n", "", counted, count=1),
+        "rule": counted.replace("\t\tip saddr vmap @governed_subnets4\n", ""),
         "chain": re.sub(
             r"(goto|jump) leave_or_drop|\tchain leave_or_drop \{\n.*?\n\t\}\n", chain_less, counted, flags=re.S
         ),

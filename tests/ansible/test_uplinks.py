@@ -55,7 +55,7 @@ DRIFTS = {
     ),
     "route ipv6 fd00:10:20::/64 table 40001 metric 1024": "ip -6 route delete fd00:10:20::/64 table 40001",
     "route ipv6 default table 40001 metric 1024": "ip -6 route delete default table 40001 metric 1024",
-    "rule ipv4 preference 99 fwmark 0x27003f00/0xff003fff": "ip rule delete fwmark 0x27003f00/0xff003fff",
+    "rule ipv4 preference 99 fwmark 0x31000000/0xff000000": "ip rule delete fwmark 0x31000000/0xff000000",
     f"sysctl {STRICT}": f"sysctl -qw {STRICT}=1",
 }
 

@@ -28,10 +28,10 @@ from typing import Any, Literal
 
 import pytest
 
+from egress_compiler.contract.names import NFT_TABLE
 from egress_compiler.lab import Lab, build_topology, down, up
 from egress_compiler.lab.lab import kill
 from egress_compiler.lab.ports import UDP_PORT
-from egress_compiler.numbering import NFT_TABLE
 from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 from tests.bench.rival import Iptables, Policy, by_hand
 from tests.lab.by_hand import apply_by_hand, apply_node
@@ -236,8 +236,9 @@ def throughput(bench: Bench) -> tuple[float, float]:
     apply_worker(lab, compilation)
     pod = lab.topology.pod(POD).addresses[0]
     plan = next(plan for plan in compilation.plans if plan.node == GATEWAY)
-    eip = next(eip.address for instance in plan.vrrp for eip in instance.eips)
-    hand = dict(zip((WORKER, GATEWAY), by_hand(pod, eip, "eth0", plan.tunnel.mtu - 40), strict=True))
+    assert plan.gateway is not None
+    eip = next(eip.address for membership in plan.gateway.memberships for eip in membership.eips)
+    hand = dict(zip((WORKER, GATEWAY), by_hand(pod, eip, "eth0", plan.kernel.tunnel.mtu - 40), strict=True))
     ours = {node: compilation.files[f"nodes/{node}/nftables.nft"] for node in hand}
     rates: tuple[list[float], list[float]] = ([], [])
     sink = lab.popen("outside", [sys.executable, "-I", "-S", TRAFFIC, "sink", SERVER, str(STREAM_PORT)])

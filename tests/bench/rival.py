@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from egress_compiler.contract.names import TUNNEL_DEVICE
+from egress_compiler.contract.numbers import GATEWAY_MARK_PREFIX, MARK_MASK, MARK_PREFIX
 from egress_compiler.lab import Lab
-from egress_compiler.numbering import GATEWAY_MARK_PREFIX, MARK_MASK, MARK_PREFIX, TUNNEL_DEVICE
 
 MARK = f"{MARK_PREFIX | 1:#x}"
 KEEP = f"""    chain keep {{

@@ -50,8 +50,8 @@ def test_every_file_is_accepted_by_its_tool(name: str, tmp_path: Path) -> None:
     bundle.write_files(compilation, tmp_path / "bundle")
     for plan in compilation.plans:
         commands = [
-            f"ip link add {plan.interface} type veth peer name peer && ip link set {plan.interface} up",
-            *(f"ip address add {own} dev {plan.interface}" for own in _own_addresses(compilation, plan.node)),
+            f"ip link add {plan.kernel.interface} type veth peer name peer && ip link set {plan.kernel.interface} up",
+            *(f"ip address add {own} dev {plan.kernel.interface}" for own in _own_addresses(compilation, plan.node)),
             "ip -batch vxlan.batch && bridge -batch fdb.batch",
             "sysctl -q -p sysctl.conf",
             "ip -batch routes.batch",
@@ -74,4 +74,4 @@ def test_every_file_is_accepted_by_its_tool(name: str, tmp_path: Path) -> None:
 
 def _own_addresses(compilation: Compilation, name: str) -> list[str]:
     plan = next(plan for plan in compilation.plans if plan.node == name)
-    return [f"{plan.tunnel.underlay}/{64 if ':' in plan.tunnel.underlay else 24}"]
+    return [f"{plan.kernel.tunnel.underlay}/{64 if ':' in plan.kernel.tunnel.underlay else 24}"]

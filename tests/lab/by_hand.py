@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from egress_compiler.ir import NodePlan
+from egress_compiler.contract.plan import NodePlan
 from egress_compiler.lab import Lab
 from egress_compiler.lab.example import RunningExample
 from egress_compiler.pipeline import Compilation
@@ -68,9 +68,9 @@ def _copy(lab: Lab, compilation: Compilation, plan: NodePlan) -> None:
 
 def await_masters(lab: Lab, compilation: Compilation) -> None:
     for plan in compilation.plans:
-        for instance in plan.vrrp:
-            if instance.preferred_node == plan.node:
-                vip = instance.tunnel_vips[0].address
+        for slot in plan.gateway.memberships if plan.gateway is not None else ():
+            if slot.preferred_node == plan.node:
+                vip = slot.tunnel_vips[0].address
                 wait_for(partial(holds, lab, plan.node, vip), f"{plan.node} to be master of {vip}")
 
 

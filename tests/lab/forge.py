@@ -27,21 +27,25 @@ def datagram(source: str, destination: str, port: int = UDP_PORT) -> bytes:
     return struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_UDP, 64) + src + dst + udp
 
 
-def frames(device: str, mac: str, source: str, destination: str) -> None:
-    """Ethernet frames by a device, to a MAC address."""
+def frames(device: str, mac: str, source: str, destination: str, number: str = "0") -> None:
+    """Ethernet frames by a device, to a MAC address; by the tunnel with an answer number."""
     packet = datagram(source, destination)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, int(number))
         sender.bind((device, 0))
         for _ in range(_COUNT):
             sender.send(_ethernet(mac, packet))
 
 
-def vxlan(node: str, mac: str, source: str, destination: str) -> None:
-    """What a node of the cluster would send by the tunnel, from the address of whoever runs this."""
+def vxlan(node: str, mac: str, source: str, destination: str, number: str) -> None:
+    """What a node of the cluster would send by the tunnel, from the address of whoever runs this.
+
+    With group policy, as draft-smith-vxlan-group-policy has it: two flags, and the number.
+    """
     frame = _ethernet(mac, datagram(source, destination))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(_COUNT):
-            sender.sendto(struct.pack("!II", 0x08000000, _VNI << 8) + frame, (node, _VXLAN_PORT))
+            sender.sendto(struct.pack("!II", 0x88000000 | int(number), _VNI << 8) + frame, (node, _VXLAN_PORT))
 
 
 def marked(mark: str, destination: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from egress_compiler.lab import ProbeTarget, down, kill
 from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.model.policy import Ref
 from tests.lab.by_hand import EXAMPLES, apply_by_hand, holds, wait_for
 
 pytestmark = pytest.mark.lab
@@ -21,7 +22,7 @@ GATEWAY_ADDRESS, TUNNEL_MAC, TUNNEL_VIP = "10.6.1.11", "66:65:67:00:00:01", "172
 EIPS = ("10.6.1.61", "fd00:10:6:1::61")
 GOVERNED = ("10.244.3.10", "fd00:10:244:3::a")
 """shop/web-5d8f7c9b6d-4kq2x on worker1, which leaves with EIPS."""
-UNGOVERNED = ("10.244.3.99", "fd00:10:244:3::99")
+NO_PODS = ("10.20.30.40", "fd00:20:30::40")
 FREE_POD, FREE = "ops/batch-28c7q", ("10.244.3.40", "fd00:10:244:3::28")
 OTHER_NODES_POD = "ops/probe-0"
 GATEWAY_POD = "shop/web-5d8f7c9b6d-tn5rs"
@@ -52,6 +53,11 @@ def ha() -> Iterator[RunningExample]:
 
 def forge(running: RunningExample, host: str, *arguments: str) -> None:
     running.lab.exec(host, [sys.executable, str(FORGE), *arguments])
+
+
+def number(running: RunningExample) -> str:
+    """The answer number of GOVERNED."""
+    return str(running.compilation.allocation.answers[Ref("EgressPolicy", "shop", "web")])
 
 
 def far(running: RunningExample) -> tuple[str, str]:
@@ -95,40 +101,64 @@ class Listening:
 
 def test_a_stranger_cannot_take_mastership_away(ha: RunningExample) -> None:
     """By multicast it is not even listened to."""
-    before = drops(ha, GATEWAY, "VRRP of no gateway")
+    before = drops(ha, GATEWAY, "vrrp: unknown peer")
     for destination in ("224.0.0.18", GATEWAY_ADDRESS):
         forge(ha, "outside", "advert", destination, "1")
-    wait_for(lambda: drops(ha, GATEWAY, "VRRP of no gateway") == before + SENT, "the adverts to be dropped")
+    wait_for(lambda: drops(ha, GATEWAY, "vrrp: unknown peer") == before + SENT, "the adverts to be dropped")
     assert holds(ha.lab, GATEWAY, TUNNEL_VIP)
     assert holds(ha.lab, GATEWAY, EIPS[0])
 
 
 def test_a_stranger_cannot_tell_gateways_of_connections(ha: RunningExample) -> None:
-    before = drops(ha, GATEWAY, "connections told by no gateway")
+    before = drops(ha, GATEWAY, "conntrackd: unknown peer")
     script = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(bytes(64), ('{GATEWAY_ADDRESS}', 3780))"
     ha.lab.exec("outside", ["python3", "-c", script])
-    wait_for(lambda: drops(ha, GATEWAY, "connections told by no gateway") == before + 1, "the message to be dropped")
+    wait_for(lambda: drops(ha, GATEWAY, "conntrackd: unknown peer") == before + 1, "the message to be dropped")
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
 def test_a_stranger_cannot_borrow_an_eip_by_the_tunnel(ha: RunningExample, family: int) -> None:
     """Everything is right, the packet network's number and the source inside, but for who sends it."""
-    before = drops(ha, GATEWAY, "VXLAN of no node")
+    before = drops(ha, GATEWAY, "vxlan: unknown peer")
     with Listening(ha, "outside") as outside:
-        forge(ha, "outside", "vxlan", GATEWAY_ADDRESS, TUNNEL_MAC, GOVERNED[family], far(ha)[family])
-        assert drops(ha, GATEWAY, "VXLAN of no node") == before + SENT
+        packet = (TUNNEL_MAC, GOVERNED[family], far(ha)[family], number(ha))
+        forge(ha, "outside", "vxlan", GATEWAY_ADDRESS, *packet)
+        assert drops(ha, GATEWAY, "vxlan: unknown peer") == before + SENT
         assert outside.sources() == set()
-        forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, GOVERNED[family], far(ha)[family])
+        forge(ha, WORKER, "frames", "egress.vxlan", *packet)
         wait_for(lambda: outside.sources() == {EIPS[family]}, "the same packet from its node to be translated")
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
-def test_the_tunnel_carries_nothing_that_no_policy_governs(ha: RunningExample, family: int) -> None:
-    reason = "no policy's source or destination"
-    before = drops(ha, GATEWAY, reason)
+@pytest.mark.parametrize("forged", ["0", "77", "16383", "16384", "65535"])
+def test_the_tunnel_carries_no_number_that_is_no_answer(ha: RunningExample, forged: str, family: int) -> None:
+    before = drops(ha, GATEWAY, "unknown answer number")
     with Listening(ha, "outside") as outside:
-        forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, UNGOVERNED[family], far(ha)[family])
-        wait_for(lambda: drops(ha, GATEWAY, reason) == before + SENT, "the packets to be dropped")
+        forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, GOVERNED[family], far(ha)[family], forged)
+        wait_for(lambda: drops(ha, GATEWAY, "unknown answer number") == before + SENT, "the packets to be dropped")
+        assert outside.sources() == set()
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
+def test_the_tunnel_carries_nothing_that_is_no_pods(ha: RunningExample, family: int) -> None:
+    """A node may say any number that there is, but lends nobody else's address to it."""
+    before = drops(ha, GATEWAY, "no pod's address")
+    with Listening(ha, "outside") as outside:
+        packet = (TUNNEL_MAC, NO_PODS[family], far(ha)[family], number(ha))
+        forge(ha, WORKER, "frames", "egress.vxlan", *packet)
+        wait_for(lambda: drops(ha, GATEWAY, "no pod's address") == before + SENT, "the packets to be dropped")
+        assert outside.sources() == set()
+
+
+@pytest.mark.parametrize("pod", [FREE_POD, GATEWAY_POD])
+def test_a_pod_cannot_speak_vxlan(ha: RunningExample, pod: str) -> None:
+    """Not even from the address of its node, as the CNI would have it."""
+    node = ha.lab.topology.pod(pod).node
+    to = GATEWAY_ADDRESS if node != GATEWAY else "10.6.1.12"
+    before = drops(ha, node, "vxlan: from a pod")
+    with Listening(ha, "outside") as outside:
+        forge(ha, pod, "vxlan", to, TUNNEL_MAC, GOVERNED[0], far(ha)[0], number(ha))
+        wait_for(lambda: drops(ha, node, "vxlan: from a pod") == before + SENT, "the packets to be dropped")
         assert outside.sources() == set()
 
 
@@ -145,19 +175,19 @@ def test_the_tunnel_carries_nothing_that_no_policy_governs(ha: RunningExample, f
     ids=["pod", "pod6", "node", "node6", "service", "service6"],
 )
 def test_the_tunnel_is_no_way_into_the_cluster(ha: RunningExample, inside: str) -> None:
-    before = drops(ha, GATEWAY, "no way into the cluster")
+    before = drops(ha, GATEWAY, "no path into the cluster")
     source = GOVERNED[":" in inside]
     with Listening(ha, GATEWAY_POD) as pod, Listening(ha, "worker2") as node:
-        forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, source, inside)
-        wait_for(lambda: drops(ha, GATEWAY, "no way into the cluster") == before + SENT, "the packets to be dropped")
+        forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, source, inside, number(ha))
+        wait_for(lambda: drops(ha, GATEWAY, "no path into the cluster") == before + SENT, "the packets to be dropped")
         assert (pod.sources(), node.sources()) == (set(), set())
 
 
 @pytest.mark.parametrize("to", [TUNNEL_VIP, "172.31.0.1", "fd11::1", GATEWAY_ADDRESS, "fd00:10:6:1::11"])
 def test_the_tunnel_is_no_way_to_the_gateway_itself(ha: RunningExample, to: str) -> None:
-    before = drops(ha, GATEWAY, "no way to the node")
-    forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, GOVERNED[":" in to], to)
-    wait_for(lambda: drops(ha, GATEWAY, "no way to the node") == before + SENT, "the packets to be dropped")
+    before = drops(ha, GATEWAY, "no path to the node")
+    forge(ha, WORKER, "frames", "egress.vxlan", TUNNEL_MAC, GOVERNED[":" in to], to, number(ha))
+    wait_for(lambda: drops(ha, GATEWAY, "no path to the node") == before + SENT, "the packets to be dropped")
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])

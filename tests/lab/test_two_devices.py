@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from egress_compiler.contract.numbers import PREFIX_MASK, uplink_mark, uplink_table
 from egress_compiler.lab import ProbeTarget, down
 from egress_compiler.lab.example import RunningExample, running_example, up_example
 from tests.lab.by_hand import apply_by_hand
@@ -66,13 +67,12 @@ def test_an_eip_leaves_by_its_own_device(running: RunningExample, pod: str) -> N
 
 def test_without_its_rule_it_would_leave_by_the_default_route(running: RunningExample) -> None:
     """What shows that the lab would notice."""
-    main = next(u for plan in running.compilation.plans if plan.node == "gw1" for u in plan.uplinks if u.number == 2)
-    rule = ["fwmark", f"{main.mark:#x}/0xff003fff"]
+    rule = ["fwmark", f"{uplink_mark(2):#x}/{PREFIX_MASK:#x}"]
     running.lab.exec("gw1", ["ip", "rule", "delete", *rule])
     try:
         assert seen(running, WORKER_PODS[0])[:2] == [None, None]
     finally:
         running.lab.exec(
-            "gw1", ["ip", "rule", "add", "preference", "99", *rule, "lookup", str(main.table), "protocol", "213"]
+            "gw1", ["ip", "rule", "add", "preference", "99", *rule, "lookup", str(uplink_table(2)), "protocol", "213"]
         )
     assert seen(running, WORKER_PODS[0])[0] == EIPS[0]

@@ -1,6 +1,7 @@
 """EIPs of another interface than the nodes' main one: out by it, back by it, in both families, and over a failover."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -76,7 +77,7 @@ def test_hosts_of_the_uplinks_subnet_are_reached_without_its_router(vlan: Runnin
 def test_without_its_rule_a_packet_comes_by_the_wrong_device(vlan: RunningExample) -> None:
     """What shows that the lab would notice."""
     node = master(vlan)
-    rule = ["rule", "delete", "fwmark", "0x27003f00/0xff003fff"]
+    rule = ["rule", "delete", "fwmark", "0x31000000/0xff000000"]
     vlan.lab.exec(node, ["ip", *rule])
     try:
         assert vlan.lab.probe(POD, targets(vlan)[:1], timeout=1)[0].seen is None
@@ -104,13 +105,14 @@ def test_a_slot_goes_where_its_uplinks_are(vlan: RunningExample, how: str) -> No
 
 
 def test_an_open_connection_keeps_its_uplink_when_the_policy_gets_another_eip(vlan: RunningExample) -> None:
-    """The way is that of the address which the connection has, not that of a new one."""
+    """The path is that of the address which the connection has, not that of a new one."""
     lab, node = vlan.lab, master(vlan)
     target = targets(vlan)[0]
     text = vlan.compilation.files[f"nodes/{node}/nftables.nft"]
-    assert "goto uplink.1 comment" in text
+    answers = re.compile(r"^(\t\t\t0x\S+ :) goto uplink.1,", re.MULTILINE)
+    assert answers.search(text)
     with lab.outage(POD, ProbeTarget("tcp", target.address), 4) as meter:
-        lab.exec(node, ["nft", "-f", "-"], stdin=text.replace(" goto uplink.1 comment", " return comment"))
+        lab.exec(node, ["nft", "-f", "-"], stdin=answers.sub(r"\1 return,", text))
         measured = meter.result()
     lab.exec(node, ["nft", "-f", "-"], stdin=text)
     assert measured.seen == (EIPS[0],)

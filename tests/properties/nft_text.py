@@ -17,6 +17,7 @@ from itertools import pairwise
 PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 BLOCKS = ("table", "chain", "set", "map")
 
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TOKEN = re.compile(r'"[^"\n]*"|[{},;\n]|[^\s{},;]+')
 
 
@@ -99,9 +100,12 @@ def _read_elements(tokens: Iterator[str]) -> Elements:
 
 @cache
 def interval(text: str) -> tuple[int, int]:
-    """An address, CIDR, range or number as first and last value."""
+    """An address, CIDR, range, number or MAC as first and last value."""
     if text.startswith("0x") or text.isdigit():
         return int(text, 0), int(text, 0)
+    if _MAC.fullmatch(text):
+        value = int(text.replace(":", ""), 16)
+        return value, value
     first, dash, last = text.partition("-")
     if dash:
         return int(ip_address(first)), int(ip_address(last))
@@ -110,9 +114,13 @@ def interval(text: str) -> tuple[int, int]:
 
 
 class Lookup:
-    """The elements of a set or map: disjoint intervals, each with what follows it (a verdict, in maps)."""
+    """The elements of a set or map: disjoint intervals, each with what follows it (in maps).
 
-    def __init__(self, elements: Elements, *, intervals: bool = True) -> None:
+    ``values`` is the type of what a map has, such as ``verdict``; empty for a set.
+    """
+
+    def __init__(self, elements: Elements, *, intervals: bool = True, values: str = "") -> None:
+        self.values = values
         entries = sorted((interval(element[0]), element[1:]) for element in elements)
         for (left, _), (right, _) in pairwise(entries):
             if left[1] >= right[0]:
@@ -196,9 +204,11 @@ class Ruleset:
 
     def _check_references(self) -> None:
         for lookup in self.lookups.values():
-            for _, verdict in lookup.entries:
-                if verdict and verdict[2] not in self.chains:
-                    raise NftError(f"there is no chain {verdict[2]}")
+            for _, found in lookup.entries:
+                if bool(found) != bool(lookup.values):
+                    raise NftError("an element of a map has no value, or one of a set has one")
+                if lookup.values == "verdict" and found[2] not in self.chains:
+                    raise NftError(f"there is no chain {found[2]}")
         for chain in self.chains.values():
             for rule in chain.rules:
                 for before, word in pairwise(rule):
@@ -229,6 +239,11 @@ class Ruleset:
                 return Result(verdict, packet, translated)
         return Result("accept", packet, translated)
 
+    def walk(self, name: str, packet: Packet) -> tuple[str, Packet]:
+        """What one chain makes of the packet, and its verdict: ``return`` where it has none."""
+        evaluation = _Evaluation(self, packet)
+        return evaluation.chain(self.chains[name]), evaluation.packet
+
     def anonymous(self, elements: Elements) -> Lookup:
         """The look-up of an anonymous set, made once."""
         known = self._anonymous.get(id(elements))
@@ -251,14 +266,19 @@ def _chain(name: str, block: Block) -> Chain:
 def _named_lookup(block: Block) -> Lookup:
     elements: Elements = []
     intervals = False
+    values = ""
     for statement in block.statements:
         if statement[0] == "elements" and isinstance(statement[2], list):
             elements = statement[2]
         elif statement == ["flags", "interval"]:
             intervals = True
-        elif statement[0] not in ("type", "timeout") and statement != ["flags", "dynamic", ",", "timeout"]:
+        elif statement[0] == "type":
+            _, _, values = " ".join(map(str, statement)).partition(" : ")
+        elif statement[0] != "timeout" and statement != ["flags", "dynamic", ",", "timeout"]:
             raise NftError(f"unknown in a set: {statement}")
-    return Lookup(elements, intervals=intervals)
+    if (block.words[0] == "map") != bool(values):
+        raise NftError(f"{block.words} is of another type")
+    return Lookup(elements, intervals=intervals, values=values)
 
 
 # --------------------------------------------------------------------------------------------------------- one packet
@@ -301,7 +321,8 @@ class _Evaluation:
             if word == "comment":
                 words.take()
             elif word == "snat":
-                self._snat(words)
+                if not self._snat(words):
+                    return None
                 return "accept", ""
             elif word != "counter":
                 outcome = self._expression(word, words)
@@ -311,17 +332,40 @@ class _Evaluation:
                     return outcome
         return None
 
-    def _snat(self, words: _Words) -> None:
+    def _snat(self, words: _Words) -> bool:
+        """Whether it was done: a packet of another family, or one that a map does not know, goes on."""
         family, to, target = words.take(), words.take(), words.take()
         version = {"ip": 4, "ip6": 6}[family]
         if to != "to":
             raise NftError("snat without to")
-        self.translated = True
-        if target in ("ip", "ip6"):
-            if words.take() != "saddr" or target != family:
+        value: int | None
+        if target == family:
+            if words.take() != "saddr":
                 raise NftError("snat to something else than the source")
-        elif version == self.packet.version:
-            self.packet = replace(self.packet, source=int(ip_address(target)))
+            value = self.packet.source
+        elif target in ("meta", "ct"):
+            value = self._mapped(f"{target} {words.take()}", version, words)
+        else:
+            value = int(ip_address(target))
+        if version != self.packet.version or value is None:
+            return False
+        self.translated = True
+        self.packet = replace(self.packet, source=value)
+        return True
+
+    def _mapped(self, key: str, version: int, words: _Words) -> int | None:
+        """The address that a map has for some bits of a mark."""
+        marks = {"meta mark": self.packet.mark, "ct mark": self.packet.ct_mark}
+        if key not in marks or words.take() != "&":
+            raise NftError("snat to something else than what a map has for a mark")
+        value = marks[key] & int(words.take(), 0)
+        if words.take() != "map":
+            raise NftError("snat to a mark")
+        lookup = self.ruleset.lookups[words.take()[1:]]
+        if lookup.values != f"ipv{version}_addr":
+            raise NftError("snat to what is no address of the family")
+        found = lookup.find(value)
+        return None if found is None else int(ip_address(found[1]))
 
     def _expression(self, word: str, words: _Words) -> bool | tuple[str, str]:
         """True or False for a match, a verdict for a look-up in a verdict map; sets a mark where told to."""
@@ -357,8 +401,7 @@ class _Evaluation:
         if key == "ether saddr":
             if words.take() != "vmap":
                 raise NftError("unknown: ether saddr")
-            known = {element[0]: element[2:] for element in words.take_value()}
-            return (known[packet.mac][0], known[packet.mac][1]) if packet.mac in known else False
+            return self._verdict(words, int(packet.mac.replace(":", "") or "0", 16))
         if key == "tcp option":
             words.skip(len(words.rest()))
             return True
@@ -410,7 +453,7 @@ class _Evaluation:
         value = self.packet.ct_mark if key == "ct mark" else self.packet.mark
         if words.peek() == "set":
             words.take()
-            value = self._new_mark(key, value, words)
+            value = self._new_mark(words)
             of_packet = key == "meta mark"
             self.packet = replace(self.packet, mark=value) if of_packet else replace(self.packet, ct_mark=value)
             return True
@@ -419,18 +462,20 @@ class _Evaluation:
             value &= int(words.take(), 0)
         return self._compare(value, words)
 
-    @staticmethod
-    def _new_mark(key: str, value: int, words: _Words) -> int:
-        """A number, or the old mark with some bits kept and others set."""
+    def _new_mark(self, words: _Words) -> int:
+        """A number; or some bits of one of the two marks, and others set."""
         word = words.take()
         if word.isdigit():
             return int(word)
-        if f"{word} {words.take()}" != key or words.take() != "&":
-            raise NftError("a mark is made of another one")
-        value &= int(words.take(), 0)
-        if words.take() != "|":
+        marks = {"meta mark": self.packet.mark, "ct mark": self.packet.ct_mark}
+        key = f"{word} {words.take()}"
+        if key not in marks or words.take() != "&":
             raise NftError("a mark is made in another way")
-        return value | int(words.take(), 0)
+        value = marks[key] & int(words.take(), 0)
+        if words.peek() == "|":
+            words.take()
+            value |= int(words.take(), 0)
+        return value
 
     def _zone(self, key: str, words: _Words) -> bool:
         if key == "ct original" and words.take() != "zone":
@@ -447,17 +492,21 @@ class _Evaluation:
     def _compare(self, value: int, words: _Words) -> bool | tuple[str, str]:
         if words.peek() == "vmap":
             words.take()
-            found = self._lookup(words.take_value()).find(value)
-            if found is None:
-                return False
-            colon, action, *target = found
-            if colon != ":":
-                raise NftError("an element of a verdict map without verdict")
-            return action, target[0] if target else ""
+            return self._verdict(words, value)
         negated = words.peek() == "!="
         if words.peek() in ("!=", "=="):
             words.take()
         return (self._lookup(words.take_value()).find(value) is not None) != negated
+
+    def _verdict(self, words: _Words, value: int) -> bool | tuple[str, str]:
+        """What a verdict map has for the value; False for nothing."""
+        found = self._lookup(words.take_value()).find(value)
+        if found is None:
+            return False
+        colon, action, *target = found
+        if colon != ":":
+            raise NftError("an element of a verdict map without verdict")
+        return action, target[0] if target else ""
 
     def _lookup(self, value: str | Elements) -> Lookup:
         if isinstance(value, list):

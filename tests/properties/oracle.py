@@ -135,6 +135,10 @@ class Oracle:
         self.hosts += [t for g in self.gateways.values() for v in (4, 6) for t in map(str, pool_of(g, v))]
         self.hosts += [settings.get("tunnel", {}).get(key, subnet) for key, subnet in TUNNEL_SUBNETS.items()]
         self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}
+        self.pod_cidrs = {n["metadata"]["name"]: n["spec"].get("podCIDRs", []) for n in self.nodes}
+        self.settled = {pod["spec"]["nodeName"] for pod in self.pods}
+        if any(o["kind"] == "IPPool" for o in objects) or not all(map(self._is_at_home, self.pods)):
+            self.settled = set()
 
     # ------------------------------------------------------------------------------------------ one packet's way
 
@@ -160,6 +164,21 @@ class Oracle:
             for pod in self.pods
             if not self.is_elsewhere(pod)
         )
+
+    def may_begin(self, node: str, source: IP) -> bool:
+        """Whether a packet with this source can be from a pod of the node.
+
+        Where all pods have their addresses from their node's podCIDRs, and a node has pods, one of another node's
+        podCIDRs cannot.
+        """
+        own = [cidr for cidr in self.pod_cidrs[node] if bounds(cidr)[0].version == source.version]
+        if node not in self.settled or not own or covers(own, source):
+            return True
+        return not any(covers(cidrs, source) for cidrs in self.pod_cidrs.values())
+
+    def _is_at_home(self, pod: Json) -> bool:
+        home = self.pod_cidrs.get(pod["spec"]["nodeName"])
+        return home is None or all(covers(home, address) for address in pod_addresses(pod))
 
     def is_elsewhere(self, pod: Json) -> bool:
         """Whether its node is none that is configured, so that nothing steers it."""

@@ -8,24 +8,23 @@ from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tests.properties.ip_text import NOWHERE, Routing, Way
 from tests.properties.nft_text import Packet, Ruleset
 
 TUNNEL = "egress.vxlan"
 WORKER_END, GATEWAY_END = "egress.worker", "egress.gateway"
-WIRE = "the wire"
 UPLINK = "eth0"
+NOBODY = ("169.254.38.39", "fe80::2627")
+"""Next hops that do not exist: on an uplink, the packet goes nowhere."""
+NUMBERS = 0x3FFF
+OURS = 0xFF000000 | NUMBERS
+"""The bits of marks that are ours."""
 IP = IPv4Address | IPv6Address
 MASQUERADED: Mapping[int, IP] = {4: IPv4Address("192.0.2.99"), 6: IPv6Address("2001:db8:99::99")}
 """What the CNI makes of a pod's address when nobody else has bound the connection before it."""
 
-_RULE = re.compile(r"^rule add preference 99 fwmark (\S+)/(\S+) lookup (\d+) ", re.MULTILINE)
-_ROUTE = re.compile(rf"^route add default via (\S+) dev {re.escape(TUNNEL)} table (\d+) ", re.MULTILINE)
-_WIRE_ROUTE = re.compile(rf"^route add default via \S+ dev {WORKER_END} table (\d+) onlink ", re.MULTILINE)
-_WIRE_BACK = re.compile(rf"^route add default via \S+ dev {GATEWAY_END} table (\d+) onlink ", re.MULTILINE)
-_UPLINK_ROUTE = re.compile(r"^route add default via \S+ dev (vlan\d+) table (\d+) onlink ", re.MULTILINE)
-_DEVICE = re.compile(rf"^link add {re.escape(TUNNEL)} address (\S+) ", re.MULTILINE)
+_DEVICE = re.compile(rf"^link add {re.escape(TUNNEL)} address (\S+) .* local (\S+) .* gbp$", re.MULTILINE)
 _ADDRESS = re.compile(rf"^address add (\S+)/\d+ dev {re.escape(TUNNEL)}\b", re.MULTILINE)
-_UNREACHABLE = re.compile(r"^route add unreachable default table (\d+) metric", re.MULTILINE)
 _INSTANCE = re.compile(r"^vrrp_instance (\S+) \{$(.*?)^\}", re.MULTILINE | re.DOTALL)
 _VIRTUAL_ADDRESS = re.compile(r"^ +([0-9a-f.:]+)/\d+ dev (\S+)$", re.MULTILINE)
 
@@ -42,23 +41,9 @@ class NodeFiles:
         return Ruleset(self._files["nftables.nft"])
 
     @cached_property
-    def _steering(self) -> Mapping[int, list[tuple[int, int, str]]]:
-        """By IP version: mark, mask, and tunnel VIP or further uplink of each rule."""
-        found: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
-        for version, name in ((4, "routes.batch"), (6, "routes6.batch")):
-            text = self._files.get(name, "")
-            routes = {table: via for via, table in _ROUTE.findall(text)}
-            back = _WIRE_BACK.findall(text)
-            over_the_wire = [*back, *_WIRE_ROUTE.findall(text)]
-            routes |= dict.fromkeys(over_the_wire, WIRE)
-            routes |= {table: device for device, table in _UPLINK_ROUTE.findall(text)}
-            last_resort = {*_UNREACHABLE.findall(text), *over_the_wire}
-            for mark, mask, table in _RULE.findall(text):
-                assert table in last_resort, f"table {table} has no unreachable route"
-                tunnel = routes[table] != WIRE and not routes[table].startswith("vlan")
-                assert not tunnel or (":" in routes[table]) == (version == 6), "a next hop of the other family"
-                found[version].append((int(mark, 0), int(mask, 0), routes[table]))
-        return found
+    def _routing(self) -> Mapping[int, Routing]:
+        names = {4: "routes.batch", 6: "routes6.batch"}
+        return {version: Routing(self._files.get(name, ""), version) for version, name in names.items()}
 
     @cached_property
     def instances(self) -> Mapping[str, str]:
@@ -72,10 +57,18 @@ class NodeFiles:
         return next((name for name in self.instances if address in self.addresses(name)), None)
 
     @cached_property
+    def _device(self) -> tuple[str, str]:
+        (found,) = _DEVICE.findall(self._files["vxlan.batch"])
+        return str(found[0]), str(found[1])
+
+    @property
     def mac(self) -> str:
         """Of its tunnel device."""
-        (mac,) = _DEVICE.findall(self._files["vxlan.batch"])
-        return str(mac)
+        return self._device[0]
+
+    @property
+    def underlay(self) -> IP:
+        return ip_address(self._device[1])
 
     @cached_property
     def tunnel_addresses(self) -> Mapping[int, str]:
@@ -89,17 +82,26 @@ class NodeFiles:
         return "\tchain reply." in self._files["nftables.nft"]
 
     def knows(self, source: int, version: int) -> bool:
-        """Whether the address is inside the cluster, or that of a governed pod of this node; else it is no pod's."""
+        """Whether the address is inside the cluster, or where this node's pods are; else it is no pod's."""
         lookups = self.ruleset.lookups
-        names = (f"inside{version}", f"governed_pods{version}")
+        names = (f"inside{version}", f"pod_ranges{version}")
         return any(name in lookups and lookups[name].find(source) is not None for name in names)
 
-    def way(self, packet: Packet) -> str | None:
-        """The tunnel VIP that a marked packet is routed to, WIRE or a further uplink; None for the main table."""
-        for mark_value, mask_value, via in self._steering[packet.version]:
-            if packet.mark & mask_value == mark_value:
-                return via
-        return None
+    def has_pod(self, address: int, version: int) -> bool:
+        """Whether a governed pod of this node has the address."""
+        return self.ruleset.lookups[f"governed_pods{version}"].find(address) is not None
+
+    def carries(self, version: int) -> bool:
+        """Whether the node has the family at all."""
+        return bool(self._routing[version].rules)
+
+    def way(self, packet: Packet) -> Way | None:
+        """Where rules lead a packet before they ask the main table; None where they do not."""
+        routing = self._routing[packet.version]
+        way = routing.way(packet.source, packet.destination, packet.iif, packet.mark)
+        if way is not None and way.via in NOBODY and way.device not in (WORKER_END, GATEWAY_END):
+            return NOWHERE
+        return way
 
 
 def nodes_of(files: Mapping[str, str]) -> dict[str, NodeFiles]:
@@ -112,22 +114,28 @@ def nodes_of(files: Mapping[str, str]) -> dict[str, NodeFiles]:
     return {node: NodeFiles(node, texts[node]) for node in sorted(texts)}
 
 
+def first_packet(source: IP, destination: IP) -> Packet:
+    """As a pod sends it."""
+    return Packet(source.version, int(source), int(destination), iif="veth0")
+
+
 def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: IP) -> Mapping[str, str]:
     """The address that a new connection from a pod on ``start`` leaves with, by the node that is its slot's master.
 
     ``direct`` where nothing is done to it, ``blocked`` where it goes nowhere; where no gateway has to do with it, the
     only key is the empty string.
     """
-    first = Packet(source.version, int(source), int(destination), iif="veth0")
+    first = first_packet(source, destination)
     result = nodes[start].ruleset.run("prerouting", first)
     if result.verdict != "accept":
         return {"": "blocked"}
     packet = result.packet
-    vip = nodes[start].way(packet)
-    if vip is None:
+    way = nodes[start].way(packet)
+    if way is None:
         return {"": _go_out(nodes[start], packet, "direct")}
-    masters = {name: found for name, node in nodes.items() if (found := node.instance_with(vip)) is not None}
-    assert masters, f"no gateway has the tunnel VIP {vip}"
+    assert way.device == TUNNEL, f"{way} is no way to a gateway"
+    masters = {name: found for name, node in nodes.items() if (found := node.instance_with(way.via)) is not None}
+    assert masters, f"no gateway has the tunnel VIP {way.via}"
     left: dict[str, str] = {}
     for master, instance in masters.items():
         if start == master:
@@ -136,7 +144,6 @@ def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: I
             here = frozenset(int(ip_address(address)) for address, device in held.items() if device == TUNNEL)
             packet = nodes[start].ruleset.run("prerouting", replace(first, local=here)).packet
             assert packet.destination == first.destination, "the packet goes to another destination"
-            assert nodes[start].way(packet) == WIRE, "a master's own pods' packets would go into the tunnel"
         else:
             packet = result.packet
         left[master] = _by(nodes, start, packet, master, instance)
@@ -145,43 +152,83 @@ def leave(nodes: Mapping[str, NodeFiles], start: str, source: IP, destination: I
 
 def _by(nodes: Mapping[str, NodeFiles], start: str, packet: Packet, master: str, instance: str) -> str:
     way = nodes[start].way(packet)
-    sent = _route_out(nodes[start], packet, WORKER_END if way == WIRE else TUNNEL)
+    over_veth = start == master
+    assert way is not None
+    assert way.device == (WORKER_END if over_veth else TUNNEL), f"to {master} by {way}"
+    sent = _route_out(nodes[start], packet, way.device)
     if sent is None:
         return "blocked"
     assert sent.source == packet.source, "the source changed before the tunnel"
-    assert sent.mark & 0x3FFF == 0, "the encapsulated packet would be routed into the tunnel again"
-    # Another node's conntrack knows nothing of it, and what comes over a veth is looked up anew.
-    iif = GATEWAY_END if way == WIRE else TUNNEL
-    arrived = replace(packet, iif=iif, oif="", mark=0, ct_mark=0, zones=(0, 0), mac=nodes[start].mac)
+    assert sent.mark & NUMBERS == sent.mark != 0, "the mark is no answer number"
+    if not over_veth:
+        _check_outer(nodes[start], nodes[master].underlay, sent.mark)
+    arrived = arrive(sent, GATEWAY_END if over_veth else TUNNEL, nodes[start].mac)
+    if not nodes[master].has_pod(packet.destination, packet.version):
+        assert nodes[master].way(arrived) == NOWHERE, "without our table a gateway lets go what came from a worker"
+    left = obey(nodes[master], arrived, instance)
+    if left == "blocked":
+        return left
     result = nodes[master].ruleset.run("prerouting", arrived)
-    device = nodes[master].way(result.packet) or UPLINK
-    assert device == UPLINK or device.startswith("vlan"), "the packet would go back into the tunnel"
-    left = _go_out(nodes[master], result.packet, "leaked", device) if result.verdict == "accept" else "blocked"
-    if left not in ("blocked", "leaked"):
-        owned = nodes[master].addresses(instance)
-        own = nodes[master].instance_with(left) is None
-        right = UPLINK if own else owned.get(left)
-        assert right == device, f"{left} of {instance} leaves {master} by {device}, and is on {right}"
-        back = _way_back(nodes[master], result.packet, ip_address(left), device)
-        by_tunnel = nodes[start].tunnel_addresses[packet.version] if nodes[master].sends_replies_back else None
-        assert back == (WIRE if way == WIRE else by_tunnel), "the answer takes another way back"
-        if back == by_tunnel and back is not None and nodes[start].knows(packet.source, packet.version):
-            _check_arrival(nodes[start], packet)
+    by_tunnel = nodes[start].tunnel_addresses[packet.version] if nodes[master].sends_replies_back else ""
+    back, answer = _way_back(nodes[master], result.packet, ip_address(left))
+    if over_veth:
+        assert back is not None
+        assert back.device == GATEWAY_END, "the answer takes another way back"
+        _check_arrival(nodes[start], packet, WORKER_END, answer)
+    else:
+        assert back == (Way(TUNNEL, by_tunnel) if by_tunnel else None), "the answer takes another way back"
+        if back is not None and nodes[start].knows(packet.source, packet.version):
+            _check_arrival(nodes[start], packet, TUNNEL, answer)
     return left
 
 
-def _way_back(node: NodeFiles, sent: Packet, left_with: IP, device: str) -> str | None:
-    """The answer finds the connection, and goes that way."""
-    answer = replace(sent, source=sent.destination, destination=int(left_with), iif=device, mark=0, zones=(0, 0))
+def _check_outer(node: NodeFiles, to: IP, mark: int) -> None:
+    """The VXLAN packet has the inner one's mark when it is routed."""
+    outer = Packet(to.version, int(node.underlay), int(to), iif="lo", mark=mark)
+    assert node.way(outer) is None, "the VXLAN packet would not go by the node's own routes"
+
+
+def arrive(sent: Packet, iif: str, mac: str) -> Packet:
+    """At the other end of tunnel or veth pair: the mark comes along, 16 bits by the tunnel; the connection does not."""
+    mark = sent.mark & 0xFFFF if iif == TUNNEL else sent.mark
+    return replace(sent, iif=iif, oif="", mark=mark, ct_mark=0, zones=(0, 0), mac=mac)
+
+
+def obey(node: NodeFiles, arrived: Packet, instance: str) -> str:
+    """What a gateway that is master of ``instance`` lets a packet from a worker leave with, or ``blocked``."""
+    result = node.ruleset.run("prerouting", arrived)
+    if result.verdict != "accept":
+        return "blocked"
+    way = node.way(result.packet)
+    device = UPLINK if way is None else way.device
+    assert device == UPLINK or device.startswith("vlan"), f"the packet would go by {way}"
+    left = _go_out(node, result.packet, "leaked", device)
+    if left in ("blocked", "leaked"):
+        return left
+    own = node.instance_with(left) is None
+    right = UPLINK if own else node.addresses(instance).get(left)
+    assert right == device, f"{left} of {instance} leaves {node.name} by {device}, and is on {right}"
+    return left
+
+
+def _way_back(node: NodeFiles, sent: Packet, left_with: IP) -> tuple[Way | None, Packet]:
+    """The answer finds the connection, and goes that way; as it is sent there."""
+    answer = replace(sent, source=sent.destination, destination=int(left_with), iif=UPLINK, mark=0, zones=(0, 0))
     got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply")).packet
     assert got.zones[0] == sent.zones[1], "the answer looks for its connection in another zone"
-    return node.way(got)
+    # Conntrack has given it the pod's address back by now.
+    got = replace(got, destination=sent.source)
+    way = node.way(got)
+    gone = node.ruleset.run("forward", replace(got, oif=way.device if way is not None else "veth0"))
+    assert gone.verdict == "accept"
+    return way, gone.packet
 
 
-def _check_arrival(node: NodeFiles, sent: Packet) -> None:
-    """An answer that comes by the tunnel finds the pod's connection, and the pod."""
-    answer = replace(sent, source=sent.destination, destination=sent.source, iif=TUNNEL, mark=0, zones=(0, 0))
-    got = node.ruleset.run("prerouting", replace(answer, state="established", direction="reply"))
+def _check_arrival(node: NodeFiles, sent: Packet, device: str, answer: Packet) -> None:
+    """An answer that comes from a gateway finds the pod's connection, and the pod."""
+    came = replace(sent, source=sent.destination, destination=sent.source, iif=device, oif="", zones=(0, 0))
+    came = replace(came, mark=answer.mark & 0xFFFF if device == TUNNEL else answer.mark)
+    got = node.ruleset.run("prerouting", replace(came, state="established", direction="reply"))
     assert got.verdict == "accept"
     assert got.packet.zones[0] == 0, "the answer looks for its connection in another zone"
     assert node.way(got.packet) is None
@@ -201,4 +248,7 @@ def _go_out(node: NodeFiles, packet: Packet, untouched: str, device: str = UPLIN
     if left is None:
         return "blocked"
     source = IPv4Address(left.source) if packet.version == 4 else IPv6Address(left.source)
-    return untouched if source == MASQUERADED[packet.version] else str(source)
+    if source == MASQUERADED[packet.version]:
+        return untouched
+    assert left.mark & OURS == 0, "what leaves bears a mark of ours"
+    return str(source)

@@ -55,8 +55,8 @@ def test_pods_with_ipv6_on_nodes_without_reach_each_other() -> None:
     assert leave(compilation, "n1", "fd00:1:1::1", "2001:db8::1") == {"blocked"}
 
 
-def test_no_policy_can_be_named_like_the_class_of_others() -> None:
-    """The name of a class of several policies is computable; a tenant must not be able to take it."""
+def test_no_policy_can_be_named_like_an_order_of_others() -> None:
+    """The name of an order of several policies is computable; a tenant must not be able to take it."""
     bank = policy("bank", priority=1, destSubnet=["203.0.113.0/24"])
     cluster = policy("all", kind="EgressClusterPolicy")
     objects = (
@@ -67,14 +67,15 @@ def test_no_policy_can_be_named_like_the_class_of_others() -> None:
         SERVICES,
     )
     plan = compiled(Scenario((gateway(), bank, cluster), objects)).plans[0]
-    (combined,) = (c.name for c in plan.steer_classes if len(c.policies) == 2)
-    namesake = policy(combined.removeprefix("egp.a."), appliedTo={"podSelector": {"matchLabels": {"app": "q"}}})
+    (order,) = plan.worker.orders
+    namesake = policy(order.name.removeprefix("egp.a."), appliedTo={"podSelector": {"matchLabels": {"app": "q"}}})
     try:
         compilation = compiled(Scenario((gateway(), bank, cluster, namesake), objects))
     except InvalidInput:
         return  # no name at all, so nobody can have it
-    names = [c.name for c in compilation.plans[0].steer_classes]
-    assert len(names) == len(set(names)) == 2
+    worker = compilation.plans[0].worker
+    names = [*(order.name for order in worker.orders), *(chain.name for chain in worker.policies)]
+    assert len(names) == len(set(names)) == 4
 
 
 def test_a_master_without_the_family_drops_and_lets_no_other_policy_answer() -> None:

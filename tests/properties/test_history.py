@@ -48,6 +48,8 @@ class History(RuleBasedStateMachine):
         self.defaults: dict[str, Json] = {name: {} for name in GATEWAYS}
         self.released: dict[str, set[int]] = {name: set() for name in GATEWAYS}
         self.groups: Mapping[str, tuple[str, ...]] = {}
+        self.numbers: dict[int, str] = {}
+        """Who had each answer number, in all runs."""
         self.lock: str | None = None
         self.before: dict[Key, tuple[Json, Json]] = {}
 
@@ -214,7 +216,7 @@ class History(RuleBasedStateMachine):
 
     def _check_lock(self, old: Json | None, new: Json, made: Compilation) -> None:
         """Numbers stay, and nothing is kept of what is gone: the lock grows with the configuration alone."""
-        for section in ("nodes", "slots"):
+        for section in ("nodes", "slots", "answers"):
             for key in new[section].keys() & (old or {}).get(section, {}).keys():
                 assert new[section][key] == (old or {})[section][key], f"{section} {key}"
         assert set(new["nodes"]) == {node["metadata"]["name"] for node in self.nodes.values()}
@@ -227,6 +229,43 @@ class History(RuleBasedStateMachine):
         used = {p.slot for p in placed}
         assert {entry["slot"] for entry in new["slots"].values()} == used
         assert set(new["gateways"]) == set(GATEWAYS)
+        self._check_answers(new, made)
+        self._check_gone(old or {}, new, made)
+
+    def _check_answers(self, new: Json, made: Compilation) -> None:
+        """Each policy with its EIP has one; it is nobody else's, nor was, and no rule of others matches it."""
+        eips = {key: entry.get("ipv4") or "nodeIP" for key, entry in new["policies"].items()}
+        assert set(new["answers"]) == {f"{policy} {eip}" for policy, eip in eips.items()}
+        for key, number in new["answers"].items():
+            assert self.numbers.setdefault(number, key) == key, number
+            assert 0 < number < 0x3FFF
+            assert number & 0xF00 not in (0x200, 0xA00, 0xB00, 0xD00, 0xE00)
+        assert new.get("lastAnswer", 0) == max(self.numbers, default=0)
+        by_policy = {str(ref): number for ref, number in made.allocation.answers.items()}
+        assert by_policy == {key.rpartition(" ")[0]: number for key, number in new["answers"].items()}
+
+    def _check_gone(self, old: Json, new: Json, made: Compilation) -> None:
+        """A number that no policy has any more leads where it led, as long as a policy of the gateway leaves there."""
+        placed = {str(ref) for ref, placement in made.allocation.placements.items() if placement.slot is not None}
+        users = {
+            _left_with(entry): new["answers"][_answer(policy, entry)]
+            for policy, entry in new["policies"].items()
+            if policy in placed
+        }
+        had = {_answer(policy, entry): entry for policy, entry in old.get("policies", {}).items()} | old.get("gone", {})
+        went = {key: _left_with(entry) for key, entry in had.items() if key not in new["answers"]}
+        gone = new.get("gone", {})
+        assert set(gone) == {key for key, left in went.items() if left in users}
+        for key, entry in gone.items():
+            number = old["gone"][key]["number"] if key in old.get("gone", {}) else old["answers"][key]
+            assert entry["number"] == number, key
+            for plan in made.plans:
+                given = {one.number: one for one in plan.gateway.translations} if plan.gateway else {}
+                before, same = given.get(entry["number"]), given.get(users[went[key]])
+                assert (before is None) == (same is None)
+                if before and same:
+                    assert (before.addresses, before.slot, before.own) == (same.addresses, same.slot, same.own)
+                    assert before.gone
 
     def _scenario(self) -> Scenario:
         gateways = [
@@ -266,6 +305,14 @@ class History(RuleBasedStateMachine):
 def _first(gateway: str) -> int:
     """The last octet of the first address that its pool may have."""
     return 64 + 16 * GATEWAYS.index(gateway)
+
+
+def _answer(policy: str, entry: Json) -> str:
+    return f"{policy} {entry.get('ipv4') or 'nodeIP'}"
+
+
+def _left_with(entry: Json) -> tuple[str, ...]:
+    return tuple(entry.get(name, "") for name in ("gateway", "ipv4", "ipv6", "node"))
 
 
 def _placing(spec: Json) -> Json:

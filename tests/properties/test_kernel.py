@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from egress_compiler.ir import NodePlan
+from egress_compiler.contract.plan import NodePlan
 from tests.properties.compiled import compiled_or_reject
 from tests.properties.nft_text import Lookup, Ruleset
 from tests.properties.search import examples
 from tests.properties.strategies import Scenario, scenarios
 
+_TYPE = re.compile(r"^\t(?:set|map) (\S+) \{\n\t\ttype (\S+)", re.MULTILINE)
+_SPELLED: Mapping[str, tuple[int, Callable[[int], str]]] = {
+    "ipv4_addr": (32, lambda value: str(IPv4Address(value))),
+    "ipv6_addr": (128, lambda value: str(IPv6Address(value))),
+    "mark": (32, hex),
+    "ether_addr": (48, lambda value: value.to_bytes(6, "big").hex(":")),
+}
+"""By nft's type: bits of a key, and how it is written."""
 QUESTIONS = 12
 """Look-ups asked of the kernel for each node."""
 
@@ -34,14 +43,16 @@ def test_tools_accept_every_file_and_the_kernel_finds_what_the_evaluator_finds(s
 
 
 def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
-    questions = list(_questions(Ruleset(files["nftables.nft"]), random.Random(len(files["nftables.nft"]))))
+    questions = list(_questions(files["nftables.nft"]))
+    underlay, device = plan.kernel.tunnel.underlay, plan.kernel.interface
     script = [
-        f"ip link add {plan.interface} type veth peer name peer && ip link set {plan.interface} up",
+        f"ip link add {device} type veth peer name peer && ip link set {device} up",
         # No IPv6 subnet, for further uplinks of these clusters lie in it: a next hop must not be on another device.
-        f"ip address add {plan.tunnel.underlay}/{128 if ':' in plan.tunnel.underlay else 24} dev {plan.interface}",
+        f"ip address add {underlay}/{128 if ':' in underlay else 24} dev {device}",
         *(
             f"ip link add {name} type veth peer name peer.{number} && ip link set {name} up"
-            for number, name in enumerate(uplink.interface for uplink in plan.uplinks)
+            for number, name in enumerate(uplink.interface for uplink in plan.uplink_tables())
+            if name != device
         ),
         "ip -batch vxlan.batch && bridge -batch fdb.batch",
         "ip -batch routes.batch",
@@ -76,13 +87,14 @@ def _check(plan: NodePlan, files: Mapping[str, str]) -> None:
             assert "elements" in answer, f"{address} is not in {name}\n{told}"
 
 
-def _questions(ruleset: Ruleset, dice: random.Random) -> Iterator[tuple[str, str, list[str] | None]]:
-    """Set or map, an address at or beside an element's end, and what follows that element."""
+def _questions(text: str) -> Iterator[tuple[str, str, list[str] | None]]:
+    """Set or map, a key at or beside an element's end, and what follows that element."""
+    ruleset, dice, types = Ruleset(text), random.Random(len(text)), dict(_TYPE.findall(text))
     ends: list[tuple[str, Lookup, int]] = []
     for name, lookup in ruleset.lookups.items():
         for (first, last), _ in lookup.entries:
             ends += [(name, lookup, value) for value in (first - 1, first, last, last + 1)]
     for name, lookup, value in dice.sample(ends, min(QUESTIONS, len(ends))):
-        six = name.endswith("6") or (name == "tunnel_peers" and value >> 32)
-        if 0 <= value < 1 << (128 if six else 32):
-            yield name, str(IPv6Address(value) if six else IPv4Address(value)), lookup.find(value)
+        bits, spelled = _SPELLED[types[name]]
+        if 0 <= value < 1 << bits:
+            yield name, spelled(value), lookup.find(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from egress_compiler.pipeline import Compilation
 from tests.properties.compiled import compiled_or_reject, oracle_of, status_of
-from tests.properties.nft_text import interval, read_blocks
-from tests.properties.oracle import Key, Oracle, bounds, key_of
+from tests.properties.nft_text import interval
+from tests.properties.oracle import Key, Oracle, bounds, key_of, pod_addresses
 from tests.properties.search import examples
 from tests.properties.strategies import (
     Json,
@@ -112,7 +113,7 @@ def test_what_did_not_change_stays_put(change: tuple[Scenario, Scenario, Key | N
             if old[key]["node"] in names:
                 assert new[key]["node"] == old[key]["node"], key
     lock, next_lock = json.loads(first.lock_text), json.loads(second.lock_text)
-    for section in ("nodes", "slots", "gateways"):
+    for section in ("nodes", "slots", "gateways", "answers"):
         for name in lock[section].keys() & next_lock[section].keys():
             assert next_lock[section][name] == lock[section][name], f"{section} {name}"
     assert oracle.broken_rules(fresh=False) == []
@@ -199,19 +200,17 @@ def test_deleting_a_policy_changes_only_lines_of_its_own(scenario: Scenario, dat
             _Difference(oracle, first, gone, old, second.files[path]).check()
 
 
-_OF_SOURCES = ("map own_address_", "set governed_", "map uplink_pods", "map uplink_sources")
-
-
-_WHERE_THERE_ARE_SLOTS = (
-    "adopt",
-    "icmp_errors",
-    "icmp_errors_routed",
-    "keep_destination",
-    "no_gateway",
-    "solicit",
-    "without_gateway",
+_WHERE_SOMETHING_IS_STEERED = frozenset(
+    {
+        *("adopt", "answer_slots", "blocked", "direct", "governed", "icmp_errors", "icmp_errors_routed"),
+        *("keep_destination", "looked_at", "no_gateway", "without_gateway", "answers_that_fall_back"),
+    }
 )
-"""Chains and the set of nodes that steer something."""
+"""Chains and sets of nodes that steer something, or something of a kind."""
+_ENTRANCES = frozenset({"prerouting", "gateway_zone", "from_worker", "translate", "outer", "zones"})
+"""Chains with rules that are there only while a map or a chain is."""
+_LEADS = re.compile(r"^\t\t\t(\S+) : goto (\S+),", re.MULTILINE)
+_TARGETS = re.compile(r"\b(?:goto|jump) ([A-Za-z0-9_.-]+)")
 
 
 class _Difference:
@@ -221,79 +220,100 @@ class _Difference:
         self.oracle, self.gone = oracle, gone
         kind, namespace, name = key_of(gone)
         self.name = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
-        status = oracle.status[key_of(gone)]
-        self.eips = set(status["eip"].values())
-        placement = next(p for ref, p in first.allocation.placements.items() if str(ref) == self.name)
-        self.slot = placement.slot
+        self.eips = set(oracle.status[key_of(gone)]["eip"].values())
+        ref = next(ref for ref in first.allocation.placements if str(ref) == self.name)
+        self.slot, self.number = first.allocation.placements[ref].slot, first.allocation.answers[ref]
         self.old, self.new = _paragraphs(old), _paragraphs(new)
-        self.elements = _elements(new)
 
     def check(self) -> None:
         for header, text in self.old.items():
             if header not in self.new:
-                name = header.removeprefix("chain ").removeprefix("set ").removesuffix(" {")
-                own_slot = name in (f"slot.{self.slot}", f"mark.{self.slot}", *_WHERE_THERE_ARE_SLOTS)
-                whole_map = header.startswith(_OF_SOURCES) and self._was_all_its_own(text)
-                assert own_slot or whole_map or self._names_it(text), f"this should have stayed:\n{text}"
-            elif self.new[header] != text:
-                self._check_changed(header, text, self.new[header])
-        come = {header: text for header, text in self.new.items() if header not in self.old}
-        for header in come:
-            chain = header.split()[1]
-            if chain in _WHERE_THERE_ARE_SLOTS:
-                assert any(name.startswith("chain slot.") for name in come), header
-            elif chain.startswith(("slot.", "mark.")):
-                # What the policy's pods fall back to may have a slot that this node did not use before.
-                number = chain.partition(".")[2]
-                assert any(f"goto slot.{number} " in text for text in come.values()), header
-            elif header.startswith(_OF_SOURCES):
-                assert self._was_all_its_own(come[header]), header
-            else:
-                assert chain.startswith(("steer.", "snat.", "way.", "zone.")), header
-                self._check_sources_of(chain)
+                assert self._may_go(_name(header), text), f"this should have stayed:\n{text}"
+            elif header and self.new[header] != text:
+                self._check_changed(_name(header), text, self.new[header])
+        reached = self._reached()
+        for header in self.new.keys() - self.old.keys():
+            name = _name(header)
+            # A gateway comes to lead the open connections of its own pods to a slot that it used for no others.
+            its = name in reached or name == f"slot.{self.slot}" or self._is_all_its_own(self.new[header])
+            assert its or name.startswith("waits.") or name in _WHERE_SOMETHING_IS_STEERED, f"new:\n{self.new[header]}"
 
-    def _was_all_its_own(self, text: str) -> bool:
-        """Whether every source of a map or set was the policy's."""
+    def _may_go(self, name: str, text: str) -> bool:
+        its_chain = name in (f"answer.{self.number}", f"slot.{self.slot}", f"waits.{self.slot}")
+        its_policy = name.startswith("policy.") and self._names_it(text)
+        jumps = name.startswith("order.") and any(self._names_it(self.old[f"chain {to} {{"]) for to in _jumped(text))
+        nothing_left = name.startswith("pod_ranges") and not self._governs(name[-1])
+        known = its_chain or its_policy or jumps or nothing_left or name in _WHERE_SOMETHING_IS_STEERED
+        return known or self._is_all_its_own(text)
+
+    def _governs(self, family: str) -> bool:
+        """Whether the node has sources of a family, afterwards."""
+        maps = (self.new.get(f"map governed_{kind}{family} {{", "") for kind in ("pods", "subnets"))
+        return any(_LEADS.search(text) for text in maps)
+
+    def _reached(self) -> set[str]:
+        """The chains to which sources lead now that were the policy's."""
+        waiting = [
+            chain
+            for header, text in self.new.items()
+            if header.startswith("map governed_")
+            for key, chain in _LEADS.findall(text)
+            if self._was_its_source(key)
+        ]
+        reached: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in reached:
+                reached.add(name)
+                waiting += _jumped(self.new.get(f"chain {name} {{", ""))
+        return reached
+
+    def _is_all_its_own(self, text: str) -> bool:
+        """Of a set or map: whether every element was the policy's; of ranges, whether it had a source near."""
         lines = [line.strip() for line in text.splitlines() if line.startswith("\t\t\t")]
-        return all(self._was_its_source(line.split()[0].rstrip(",")) for line in lines)
+        if "_ranges" in text:
+            return all(self._touches(line.rstrip(",")) for line in lines)
+        return bool(lines) and all(map(self._is_its_line, lines))
 
     def _names_it(self, text: str) -> bool:
         return any(line.strip("\t# ").split(" - ")[0] == self.name[:120] for line in text.splitlines())
 
-    def _check_sources_of(self, chain: str) -> None:
-        """A new class: every source that it has now was the policy's."""
-        for element in self.elements:
-            if element[-1] == chain:
-                assert self._was_its_source(element[0]), f"{element} is new"
-
-    def _check_changed(self, header: str, old: str, new: str) -> None:
-        kind, name = header.split()[:2]
+    def _check_changed(self, name: str, old: str, new: str) -> None:
         gone = [line.strip() for line in (Counter(old.splitlines()) - Counter(new.splitlines()))]
         come = [line.strip() for line in (Counter(new.splitlines()) - Counter(old.splitlines()))]
         for line in (*gone, *come):
-            address = line.partition(" ")[0].rstrip(",")
-            if line in ("elements = {", "}") or line.startswith(("ct direction original", "ct mark & ")):
+            if line in ("elements = {", "}") or self._is_its_line(line):
                 continue
-            if kind == "map" or name.startswith("governed_"):
-                assert self._was_its_source(address), f"{name}: {line}"
-            elif name.startswith(("eips", "leave_with")):
-                own = self.gone["spec"].get("egressIP", {}).get("useNodeIP")
-                assert line in gone, f"{name}: {line} is new"
-                assert own or address in self.eips, f"{name}: {line}"
-            elif name == "from_worker":
-                assert line.split(" vmap ")[1].startswith("@uplink_"), line
-            elif name == "gateway_zone":
-                assert line.split(" vmap ")[1].startswith("@own_address_"), line
-            elif name == "input":
+            if name == "input":
                 # The numbers of the virtual routers: one a slot.
-                assert "VRRP" in line or line.startswith(("ip protocol 112 ", "ip6 nexthdr 112 ")), line
-            elif "@governed_" in line or "Looked at" in line or "which found no answer" in line:
-                assert name in ("prerouting", "zones"), f"{name}: {line}"
+                assert "vrrp" in line, line
+            elif name in ("answer_slots", "answers_that_fall_back"):
+                number = int(line.partition(" ")[0], 16) & 0x3FFF
+                assert line in come, line
+                assert f"chain answer.{number} {{" not in self.old, line
+            elif name.startswith("leave_with"):
+                assert line in gone, f"{name}: {line}"
+                assert self.gone["spec"].get("egressIP", {}).get("useNodeIP"), f"{name}: {line}"
+            elif name.endswith(("_ranges4", "_ranges6")):
+                assert self._touches(line.rstrip(",")), f"{name}: {line}"
             else:
-                assert name in ("prerouting", "adopt", "icmp_errors"), f"{name}: {line}"
-                number = line.removesuffix(",").rpartition(".")[2]
-                assert line == f"0x{0x26000000 + int(number):08x} : jump mark.{number},", line
-                assert line in come or number == str(self.slot), line
+                assert name in _ENTRANCES, f"{name}: {line}"
+
+    def _is_its_line(self, line: str) -> bool:
+        """An element whose key is its number, its EIP, or a source of its own."""
+        key = line.partition(" ")[0].rstrip(",")
+        if key.startswith("0x"):
+            return int(key, 16) & 0x3FFF == self.number
+        return key in self.eips or (_is_address(key) and self._was_its_source(key))
+
+    def _touches(self, text: str) -> bool:
+        """A range of pods' addresses: whether one of the policy's sources is in it or beside it."""
+        first, last = interval(text)
+        version = 6 if ":" in text else 4
+        mine = [a for pod in self.oracle.pods for a in pod_addresses(pod) if self.oracle.takes_source(self.gone, a)]
+        near = 1 << (8 if version == 4 else 64)
+        inside = any(a.version == version and first - near <= int(a) <= last + near for a in mine)
+        return inside or self._was_its_source(text)
 
     def _was_its_source(self, text: str) -> bool:
         """An address of the policy's; or a range that touches its podSubnet, as pieces are cut and grow together."""
@@ -307,17 +327,22 @@ class _Difference:
         return any(low.version == version and int(low) - 1 <= last and first <= int(high) + 1 for low, high in ends)
 
 
+def _name(header: str) -> str:
+    return header.split()[1] if header else ""
+
+
+def _jumped(text: str) -> list[str]:
+    return _TARGETS.findall(text)
+
+
+def _is_address(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9a-f.:/-]+", text)) and ("." in text or ":" in text)
+
+
 def _paragraphs(text: str) -> Mapping[str, str]:
     """By the line that opens the block."""
     found: dict[str, str] = {}
-    for paragraph in text.split("\n\n"):
+    for paragraph in text.partition("gateway {\n")[2].split("\n\n"):
         opened = [line.strip() for line in paragraph.splitlines() if line.endswith("{") and line.startswith("\t")]
         found[next((line for line in opened if not line.startswith("#")), "")] = paragraph
     return found
-
-
-def _elements(text: str) -> list[list[str]]:
-    """All elements of all sets and maps."""
-    (table,) = (block for block in read_blocks(text).blocks if block.words[0] == "table")
-    statements = [statement for block in table.blocks for statement in block.statements]
-    return [e for s in statements if s[0] == "elements" and isinstance(s[2], list) for e in s[2]]

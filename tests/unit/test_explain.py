@@ -46,8 +46,8 @@ def test_explanation_is_as_recorded(case: str, update_golden: bool) -> None:
 def test_json_has_the_same_answer() -> None:
     told = json.loads(run("pay/api-1", "--to", "203.0.113.7", "--format", "json").stdout)
     assert told["pod"] == "pay/api-1"
-    (way,) = told["ways"]
-    assert (way["outcome"], way["addresses"], way["policy"]) == ("eip", ["10.6.1.63"], "EgressPolicy pay/partner")
+    (path,) = told["paths"]
+    assert (path["outcome"], path["addresses"], path["policy"]) == ("eip", ["10.6.1.63"], "EgressPolicy pay/partner")
     reasons = {policy["name"]: policy["reasons"] for policy in told["policies"]}
     assert reasons["bank"] == ["podSelector: the pod has no label 'version'; 'v2' is wanted"]
     assert [policy["name"] for policy in told["policies"]] == ["bank", "partner", "pci", "rest"]

@@ -1,21 +1,25 @@
 """An explanation agrees with the decision, for every pod and packet."""
 
+import re
 from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egress_compiler.contract.numbers import answer_mark, slot_mark
 from egress_compiler.decide import decide
 from egress_compiler.diagnostics import Collector
 from egress_compiler.explain import as_json, as_text, explain_address, explain_pod
-from egress_compiler.explain.model import Way
+from egress_compiler.explain.model import EgressPath
 from egress_compiler.net import Address, format_address, parse_address, parse_span
 from egress_compiler.pipeline import Compilation
+from egress_compiler.ruleset.words import rule_comment
 from tests.properties.compiled import compiled_or_reject, oracle_of
 from tests.properties.search import examples
 from tests.properties.strategies import DESTINATIONS, Scenario, crowds, odd_scenarios, scenarios
 
 MORE = ("192.0.2.1", "10.1.1.1", "10.2.0.1", "10.0.0.1", "2001:db8:1::1", "fd00:1:1::1", "fd00::1")
+DESTINATION = re.compile(r"[0-9a-f.:/-]+,")
 ALL = (*DESTINATIONS[4], *DESTINATIONS[6], *MORE)
 
 
@@ -32,7 +36,7 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
         if pod.node in compilation.resolved.cluster.others:
             explanation = explain_pod(compilation, pod.key, None, Collector())
             assert explanation is not None
-            assert {way.outcome for way in explanation.ways} == {"direct"}
+            assert {path.outcome for path in explanation.paths} == {"direct"}
             assert not any(entry.wins for entry in explanation.considered)
         if pod.node not in nodes:
             continue
@@ -46,13 +50,13 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
                 assert found.failed
                 assert sources == []
                 continue
-            for source, way in zip(sources, explanation.ways, strict=True):
-                meant = oracle.answer(ip_address(way.source), ip_address(format_address(*to)))
-                assert (way.outcome, frozenset(way.addresses)) == (meant.outcome, meant.addresses)
+            for source, path in zip(sources, explanation.paths, strict=True):
+                meant = oracle.answer(ip_address(path.source), ip_address(format_address(*to)))
+                assert (path.outcome, frozenset(path.addresses)) == (meant.outcome, meant.addresses)
                 decision = decide(compilation.classified, compilation.allocation, source, to)
-                assert (way.outcome, way.slot) == (decision.outcome, decision.slot)
-                assert way.addresses == tuple(dict.fromkeys(decision.sources))
-                assert way.policy == (str(decision.policy) if decision.policy else "")
+                assert (path.outcome, path.slot) == (decision.outcome, decision.slot)
+                assert path.addresses == tuple(dict.fromkeys(decision.sources))
+                assert path.policy == (str(decision.policy) if decision.policy else "")
                 winners = [entry.ref for entry in explanation.considered if entry.wins]
                 assert winners == ([decision.policy] if decision.policy else [])
                 policies = compilation.resolved.policies
@@ -63,8 +67,8 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
 
 @examples(40)
 @given(st.one_of(scenarios(), odd_scenarios()))
-def test_without_a_destination_the_ways_cover_everything_once(scenario: Scenario) -> None:
-    """Each sampled packet falls into exactly one way of its pod, which is the one that decides it."""
+def test_without_a_destination_the_paths_cover_everything_once(scenario: Scenario) -> None:
+    """Each sampled packet falls into exactly one path of its pod, which is the one that decides it."""
     compilation = compiled_or_reject(scenario)
     nodes = {node.name for node in compilation.resolved.cluster.nodes}
     for pod in compilation.resolved.cluster.pods:
@@ -72,10 +76,10 @@ def test_without_a_destination_the_ways_cover_everything_once(scenario: Scenario
         assert explanation is not None
         as_text(explanation, everything=True)
         as_json(explanation)
-        for way in explanation.ways:
-            _check_lines(compilation, way)
+        for path in explanation.paths:
+            _check_lines(compilation, path)
         for source in pod.addresses if pod.node in nodes else ():
-            ways = [way for way in explanation.ways if parse_address(way.source) == source]
+            paths = [path for path in explanation.paths if parse_address(path.source) == source]
             for text in ALL:
                 span = parse_span(text)
                 destination = Address(span.family, span.interval.last)
@@ -83,30 +87,44 @@ def test_without_a_destination_the_ways_cover_everything_once(scenario: Scenario
                 if span.family != source.family or any(i.first <= destination.value <= i.last for i in inside):
                     continue
                 decision = decide(compilation.classified, compilation.allocation, source, destination)
-                assert _way(ways, destination).addresses == tuple(dict.fromkeys(decision.sources))
+                assert _path(paths, destination).addresses == tuple(dict.fromkeys(decision.sources))
 
 
-def _check_lines(compilation: Compilation, way: Way) -> None:
+def _check_lines(compilation: Compilation, path: EgressPath) -> None:
     """Every line is the bundle's, and no step of a governed packet is without one."""
-    for hop in way.hops:
+    for hop in path.hops:
         for line in hop.lines:
             assert compilation.files[line.file].split("\n")[line.number - 1].strip() == line.text
         assert bool(hop.lines) == (
-            way.outcome != "direct" and hop.where != "outside" and not hop.what.startswith("drops")
+            path.outcome != "direct" and hop.where != "outside" and not hop.what.startswith("drops")
         )
-    if way.slot is not None:
-        classify, route, *_ = way.hops
-        assert len(classify.lines) == 4 + bool(way.policy and classify.lines[1].text.endswith(","))
-        assert [line.text.split()[:2] for line in route.lines] == [["rule", "add"], ["route", "add"]]
+    if path.slot is not None:
+        classify, route, *_ = path.hops
+        _check_chains([line.text for line in classify.lines], path)
+        assert [line.text.split()[:2] for line in route.lines[:2]] == [["rule", "add"], ["route", "add"]]
+        assert route.lines[2].text.endswith("meta mark set ct mark & 0x00003fff")
 
 
-def _way(ways: list[Way], destination: Address) -> Way:
-    def names(way: Way) -> bool:
-        spans = [parse_span(text).interval for text in way.destinations]
+def _check_chains(texts: list[str], path: EgressPath) -> None:
+    """From the map of sources, by an order of policies or not, to the policy's rule, the answer number and the slot."""
+    source, *order, rule, number, slot = [text for text in texts if not DESTINATION.fullmatch(text)]
+    target = source.split("goto ")[1].split(",")[0]
+    assert [target, *order] == ([path.chain] if not order else [target, f"jump {path.chain}"])
+    assert target.startswith("order." if order else "policy.")
+    assert f"goto answer.{path.answer}" in rule
+    assert rule.endswith(f'comment "{rule_comment(path.policy)}"')
+    assert number.endswith(f"{answer_mark(path.answer or 0):#010x}")
+    assert slot.endswith(f"{slot_mark(path.slot or 0):#010x}")
+    assert len(texts) - 4 - len(order) == rule.startswith("}")
+
+
+def _path(paths: list[EgressPath], destination: Address) -> EgressPath:
+    def names(path: EgressPath) -> bool:
+        spans = [parse_span(text).interval for text in path.destinations]
         return any(span.first <= destination.value <= span.last for span in spans)
 
-    named = [way for way in ways if names(way)]
-    rest = [way for way in ways if way.rest]
+    named = [path for path in paths if names(path)]
+    rest = [path for path in paths if path.rest]
     assert len(named) <= 1
     assert len(rest) <= 1
     return (named or rest)[0]
@@ -120,9 +138,9 @@ def test_who_leaves_with_an_eip_is_who_explains_so(scenario: Scenario) -> None:
     by_explaining: dict[str, set[str]] = {}
     for pod in compilation.resolved.cluster.pods:
         explanation = explain_pod(compilation, pod.key, None, Collector())
-        for way in explanation.ways if explanation is not None and pod.node in nodes else ():
-            for address in way.addresses if way.outcome == "eip" else ():
-                by_explaining.setdefault(address, set()).add(way.source)
+        for path in explanation.paths if explanation is not None and pod.node in nodes else ():
+            for address in path.addresses if path.outcome == "eip" else ():
+                by_explaining.setdefault(address, set()).add(path.source)
     for text, sources in by_explaining.items():
         told = explain_address(compilation, parse_address(text))
         assert told is not None

@@ -98,7 +98,7 @@ def codes(compilation: Compilation) -> list[str]:
 
 def nodes_of(compilation: Compilation) -> dict[str, str]:
     """Every node with the address of its tunnel."""
-    return {plan.node: plan.tunnel.underlay for plan in compilation.plans}
+    return {plan.node: plan.kernel.tunnel.underlay for plan in compilation.plans}
 
 
 def refusal(place: Place, *nodes: Json, **options: Any) -> list[str]:
@@ -151,8 +151,8 @@ def test_settings_leave_nodes_out(settings: Json, place: Place) -> None:
     assert list(nodes_of(place.compile(GW1, W1, appliance))) == ["gw1", "w1", "x1"]
     compilation = place.compile(GW1, W1, appliance, unmanagedNodes=settings)
     assert list(nodes_of(compilation)) == ["gw1", "w1"]
-    assert "10.6.1.31" in compilation.plans[0].inside4
-    assert any("10.244.9.0" in text or "10.244.8.0" in text for text in compilation.plans[0].inside4)
+    assert "10.6.1.31" in compilation.plans[0].inside.ipv4
+    assert any("10.244.9.0" in text or "10.244.8.0" in text for text in compilation.plans[0].inside.ipv4)
 
 
 FARGATE = node("fargate-1", "10.6.9.5", labels={"eks.amazonaws.com/compute-type": "fargate"})
@@ -166,16 +166,16 @@ def test_nobody_promises_an_eip_to_a_pod_on_another_node(place: Place) -> None:
     files = {name: text for name, text in compilation.files.items() if name.startswith(("nodes/", "endpoint"))}
     assert not any("shop/there" in text or "pod: there" in text for text in files.values())
     # Its address is inside, and nothing else.
-    assert "10.6.9.5" in compilation.plans[0].inside4
-    assert all("10.6.9.5" not in [s.source for s in plan.snat_sources.pods4] for plan in compilation.plans)
+    assert "10.6.9.5" in compilation.plans[0].inside.ipv4
+    assert all("10.6.9.5" not in [s.source for s in plan.worker.pods.ipv4] for plan in compilation.plans)
     explained = explain_pod(compilation, "shop/there", parse_address("203.0.113.0"), Collector())
     assert explained is not None
-    assert [(way.outcome, way.addresses) for way in explained.ways] == [("direct", ())]
+    assert [(path.outcome, path.addresses) for path in explained.paths] == [("direct", ())]
     assert not any(entry.wins for entry in explained.considered)
     assert "is Fargate's" in explained.notes[0]
     here = explain_pod(compilation, "shop/here", parse_address("203.0.113.0"), Collector())
     assert here is not None
-    assert here.ways[0].addresses == ("10.6.1.60",)
+    assert here.paths[0].addresses == ("10.6.1.60",)
 
 
 def test_a_virtual_node_may_have_the_address_of_a_pod_or_of_another_node(place: Place) -> None:
@@ -200,14 +200,14 @@ def test_a_pod_stays_governed_whose_address_a_virtual_node_has(place: Place) -> 
     compilation = place.compile(GW1, W1, virtual, pods=[pod("aci", "w1", "10.244.3.77")])
     explained = explain_pod(compilation, "shop/aci", parse_address("203.0.113.0"), Collector())
     assert explained is not None
-    assert explained.ways[0].addresses == ("10.6.1.60",)
+    assert explained.paths[0].addresses == ("10.6.1.60",)
 
 
 def test_a_gateway_whose_nodes_are_none_is_blocked(place: Place) -> None:
     windows = node("win", "10.6.1.40", labels=GATEWAY_LABEL | {"kubernetes.io/os": "windows"})
     compilation = place.compile(W1, windows)
     assert codes(compilation) == ["warning foreign-gateway-node", "warning no-gateway-node"]
-    assert all(not plan.vrrp for plan in compilation.plans)
+    assert all(plan.gateway is None for plan in compilation.plans)
 
 
 def test_the_inventory_has_hosts_alone_and_the_addresses_of_their_tunnels(place: Place) -> None:
@@ -296,7 +296,7 @@ def test_an_address_of_many_nodes_is_nobodys_tunnel_end(docker_first: bool, plac
     compilation = place.compile(*nodes)
     assert nodes_of(compilation) == {"gw1": "10.6.1.1", "gw2": "10.6.1.2", "w1": "10.6.1.3"}
     assert codes(compilation) == (["warning address-twice"] if docker_first else [])
-    assert "172.17.0.1" in compilation.plans[0].inside4
+    assert "172.17.0.1" in compilation.plans[0].inside.ipv4
 
 
 def test_one_address_of_two_nodes_is_an_error_where_they_have_no_other(place: Place) -> None:
@@ -344,9 +344,12 @@ def test_all_tunnels_run_over_one_family(
     assert all((":" in address) == (family == 6) for address in used.values())
     assert sorted({item["metadata"]["name"] for item in made} - used.keys()) == left_out
     for plan in compilation.plans:
-        assert {peer.node: peer.underlay for peer in plan.peers}.items() <= used.items()
-        assert all(peer in used.values() for instance in plan.vrrp for peer in (instance.source, *instance.peers))
-        assert plan.sync is None or {plan.sync.source, *plan.sync.peers} <= set(used.values())
+        assert {peer.node: peer.underlay for peer in plan.kernel.peers}.items() <= used.items()
+        gateway = plan.gateway
+        vrrp = gateway.vrrp if gateway is not None else ()
+        assert all(peer in used.values() for instance in vrrp for peer in (instance.source, *instance.peers))
+        sync = gateway.sync if gateway is not None else None
+        assert sync is None or {sync.source, *sync.peers} <= set(used.values())
 
 
 def test_the_family_stays_and_a_setting_changes_it(place: Place) -> None:
@@ -365,7 +368,7 @@ def test_the_family_stays_and_a_setting_changes_it(place: Place) -> None:
 def test_settings_name_the_address_of_a_node(place: Place) -> None:
     compilation = place.compile(GW1, node("w2", "10.9.9.9", number=4), nodeAddresses={"w2": ["10.6.1.22"]})
     assert nodes_of(compilation)["w2"] == "10.6.1.22"
-    assert {"10.9.9.9", "10.6.1.22"} <= set(compilation.plans[0].inside4)
+    assert {"10.9.9.9", "10.6.1.22"} <= set(compilation.plans[0].inside.ipv4)
 
 
 # ------------------------------------------------------------------------------------------ nodes that are to come

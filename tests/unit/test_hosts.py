@@ -47,7 +47,7 @@ def test_what_decides_explains_and_steers(source: str, outcome: str, what: str, 
     assert decide(compilation.classified, compilation.allocation, address, FAR).outcome == outcome
     explanation = explain_pod(compilation, source, FAR, Collector())
     assert explanation is not None
-    assert (explanation.host, [way.outcome for way in explanation.ways]) == (what, [] if what else [outcome])
+    assert (explanation.host, [path.outcome for path in explanation.paths]) == (what, [] if what else [outcome])
     if what:
         assert as_text(explanation).splitlines() == [
             f"{what} ({source}), to 198.51.100.7",

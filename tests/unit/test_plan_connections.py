@@ -48,6 +48,7 @@ GATEWAY = document(
         "nodeSelector": {"selector": {"matchLabels": {"egress": "yes"}}},
     },
 )
+LEADS_NOWHERE = "no policy leads them to a gateway any more, and the nodes of these pods drop them"
 ONE_GATEWAY = [*NODES[:1], *NODES[2:], *PODS, *OTHERS]
 NO_GATEWAY = [node("gw1", "10.6.1.11", 1), *NODES[2:], *PODS, *OTHERS]
 
@@ -109,14 +110,14 @@ def only_flow(before: Compilation, after: Compilation, name: str = "shop/web") -
 def test_a_new_policy_leaves_open_connections_alone(cluster: Cluster) -> None:
     before = cluster.compiled(policy("api", "10.6.1.61", API))
     flow = only_flow(before, cluster.compiled(policy("api", "10.6.1.61", API), policy("web", "10.6.1.62")))
-    assert (flow.kind, flow.connections.fate, flow.disruptive) == ("gains", "kept", False)
+    assert (flow.kind, flow.connections.outcome, flow.disruptive) == ("gains", "kept", False)
     assert flow.connections.reason == "go on through no gateway, with the address that they have, until they close"
 
 
 def test_another_eip_keeps_open_connections_while_the_old_one_stays_in_its_slot(cluster: Cluster) -> None:
     before = cluster.compiled(policy("api", "10.6.1.61", API), policy("web", "10.6.1.61"))
     flow = only_flow(before, cluster.compiled(policy("api", "10.6.1.61", API), policy("web", "10.6.1.62")))
-    assert (flow.kind, flow.connections.fate, flow.disruptive) == ("changes", "kept", True)
+    assert (flow.kind, flow.connections.outcome, flow.disruptive) == ("changes", "kept", True)
     assert flow.connections.reason == "keep 10.6.1.61 until they close"
 
 
@@ -125,7 +126,7 @@ def test_another_eip_breaks_open_connections_where_nobody_else_has_the_old_one(c
     before = cluster.compiled(policy("web", "10.6.1.61"), stays)
     before = cluster.compiled(policy("web", "10.6.1.61"), stays, move=("internet/10.6.1.63", before_node(before)))
     flow = only_flow(before, cluster.compiled(policy("web", "10.6.1.62"), stays))
-    assert (flow.kind, flow.connections.fate) == ("changes", "broken")
+    assert (flow.kind, flow.connections.outcome) == ("changes", "broken")
     assert flow.connections.reason == "10.6.1.61 is on no gateway any more"
 
 
@@ -134,28 +135,51 @@ def before_node(compilation: Compilation) -> str:
     return compilation.allocation.lock.eips["internet/10.6.1.61"].node
 
 
-def test_a_policy_that_goes_breaks_what_its_node_no_longer_routes(cluster: Cluster) -> None:
+def test_a_policy_that_goes_breaks_what_it_led_to_a_gateway(cluster: Cluster) -> None:
     api = policy("api", "10.6.1.63", API)
     before = cluster.compiled(policy("web", "10.6.1.61"), api)
     assert before_node(before) != before.allocation.lock.eips["internet/10.6.1.63"].node
     flow = only_flow(before, cluster.compiled(api))
-    assert (flow.kind, flow.connections.fate) == ("loses", "broken")
-    slot = flow.before.slot
-    assert (
-        flow.connections.reason == f"the nodes of these pods no longer use slot {slot}, and drop what is marked for it"
-    )
+    assert (flow.kind, flow.connections.outcome) == ("loses", "broken")
+    assert flow.connections.reason == LEADS_NOWHERE
 
 
-def test_a_policy_that_goes_keeps_what_another_one_still_routes_and_owns(cluster: Cluster) -> None:
+def test_a_policy_that_goes_keeps_its_own_where_another_one_has_the_same_eip(cluster: Cluster) -> None:
+    """Its answer number goes on meaning the EIP, on the nodes whose pods use the slot."""
     api = policy("api", "10.6.1.61", API)
     before = cluster.compiled(policy("web", "10.6.1.61"), api)
     flow = only_flow(before, cluster.compiled(api))
-    assert (flow.kind, flow.connections.fate, flow.disruptive) == ("loses", "kept", True)
+    assert (flow.kind, flow.connections.outcome, flow.disruptive) == ("loses", "kept", True)
     assert flow.connections.reason == "keep 10.6.1.61 until they close"
 
 
-@pytest.mark.parametrize(("told", "fate"), [(True, "kept"), (False, "broken")])
-def test_an_eip_that_moves_takes_along_what_its_new_node_was_told(cluster: Cluster, told: bool, fate: str) -> None:
+def test_a_pod_that_leaves_a_policy_keeps_what_its_node_still_gives_to_others(cluster: Cluster) -> None:
+    more = pod("more", "web", "worker", "10.244.3.30")
+    before = cluster.compiled(policy("web", "10.6.1.61"), objects=[*NODES, *PODS, more, *OTHERS])
+    other = [*NODES, pod("web", "none", "worker", "10.244.3.10"), PODS[1], more, *OTHERS]
+    flow = only_flow(before, cluster.compiled(policy("web", "10.6.1.61"), objects=other))
+    assert (flow.kind, flow.connections.outcome, flow.disruptive) == ("loses", "kept", True)
+    assert flow.connections.reason == "keep 10.6.1.61 until they close"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_another_eip_on_another_gateway_is_a_matter_of_what_that_one_was_told(cluster: Cluster, told: bool) -> None:
+    cluster.settings(f"connectionSync: {{enabled: {str(told).lower()}}}\n")
+    stays = policy("stays", "10.6.1.61", {"podSelector": {"matchLabels": {"app": "far"}}})
+    here = policy("web", "10.6.1.61"), policy("api", "10.6.1.62", API), stays
+    objects = [*NODES, *PODS, pod("far", "far", "gw1", "10.244.1.10"), *OTHERS]
+    before = cluster.compiled(*here, objects=objects)
+    home = before_node(before)
+    there = "gw2" if home == "gw1" else "gw1"
+    before = cluster.compiled(*here, objects=objects, move=("internet/10.6.1.62", there))
+    flow = only_flow(before, cluster.compiled(policy("web", "10.6.1.62"), *here[1:], objects=objects))
+    assert (flow.kind, flow.before.node, flow.after.node) == ("changes", home, there)
+    reason = "keep 10.6.1.61 until they close" if told else f"they now lead to {there}, which does not know them"
+    assert (flow.connections.outcome, flow.connections.reason) == ("kept" if told else "broken", reason)
+
+
+@pytest.mark.parametrize(("told", "how"), [(True, "was told of them"), (False, "picks them up when their pods speak")])
+def test_an_eip_that_moves_takes_its_open_connections_along(cluster: Cluster, told: bool, how: str) -> None:
     cluster.settings(f"connectionSync: {{enabled: {str(told).lower()}}}\n")
     policies = policy("web", "10.6.1.61"), policy("api", "10.6.1.62", BOTH, destSubnet=["203.0.113.0/24"], priority=1)
     before = cluster.compiled(*policies)
@@ -163,12 +187,13 @@ def test_an_eip_that_moves_takes_along_what_its_new_node_was_told(cluster: Clust
     plan = between(before, cluster.compiled(*policies, move=("internet/10.6.1.61", other)), "before")
     (flow,) = flows(plan, "shop/web")
     assert (flow.kind, flow.before.address, flow.after.address) == ("moves", "10.6.1.61", "10.6.1.61")
-    assert (flow.connections.fate, plan.disruptive) == (fate, not told)
+    assert (flow.connections.outcome, plan.disruptive) == ("kept", False)
+    assert flow.connections.reason == f"go on by {other}, which {how}"
     assert [(eip.before, eip.after) for eip in plan.eips] == [("gw1" if other == "gw2" else "gw2", other)]
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_an_eip_that_moves_while_its_old_slot_lives_depends_on_its_answers(cluster: Cluster, told: bool) -> None:
+def test_it_does_so_while_its_old_slot_lives(cluster: Cluster, told: bool) -> None:
     cluster.settings(f"connectionSync: {{enabled: {str(told).lower()}}}\n")
     both = policy("web", "10.6.1.61"), policy("api", "10.6.1.62", API)
     before = cluster.compiled(*both)
@@ -176,38 +201,36 @@ def test_an_eip_that_moves_while_its_old_slot_lives_depends_on_its_answers(clust
     before = cluster.compiled(*both, move=("internet/10.6.1.62", here))
     there = "gw2" if here == "gw1" else "gw1"
     flow = only_flow(before, cluster.compiled(*both, move=("internet/10.6.1.61", there)))
-    if told:
-        assert (flow.connections.fate, flow.connections.reason) == ("kept", "go on unchanged")
-    else:
-        assert flow.connections.fate == "broken"
-        assert flow.connections.reason == f"answers to 10.6.1.61 arrive at {there}, which does not know them"
+    how = "was told of them" if told else "picks them up when their pods speak"
+    assert (flow.connections.outcome, flow.connections.reason) == ("kept", f"go on by {there}, which {how}")
 
 
 def test_node_addresses_break_where_the_gateway_lets_them_out_no_more(cluster: Cluster) -> None:
     keeps_slot = policy("api", "10.6.1.62", API), policy("other", "10.6.1.63", API, destSubnet=["203.0.113.0/24"])
     before = cluster.compiled(policy("web", "node"), *keeps_slot)
     flow = only_flow(before, cluster.compiled(*keeps_slot))
-    assert (flow.kind, flow.connections.fate) == ("loses", "broken")
+    assert (flow.kind, flow.connections.outcome) == ("loses", "broken")
 
 
 def test_a_blocked_pod_has_nothing_open(cluster: Cluster) -> None:
     before = cluster.compiled(policy("web", "10.6.1.61"), objects=NO_GATEWAY)
     flow = only_flow(before, cluster.compiled(policy("web", "10.6.1.61"), objects=ONE_GATEWAY))
-    assert (flow.kind, flow.connections.fate, flow.disruptive) == ("unblocks", "none", False)
+    assert (flow.kind, flow.connections.outcome, flow.disruptive) == ("unblocks", "none", False)
 
 
 def test_losing_the_last_gateway_node_blocks(cluster: Cluster) -> None:
     before = cluster.compiled(policy("web", "10.6.1.61"), objects=ONE_GATEWAY)
     plan = between(before, cluster.compiled(policy("web", "10.6.1.61"), objects=NO_GATEWAY), "before")
     (flow,) = flows(plan, "shop/web")
-    assert (flow.kind, flow.connections.fate, plan.disruptive) == ("blocks", "broken", True)
+    assert (flow.kind, flow.connections.outcome, plan.disruptive) == ("blocks", "broken", True)
+    assert flow.connections.reason == "they are refused as new ones are"
 
 
 def test_a_pod_that_came_back_elsewhere_has_nothing_open(cluster: Cluster) -> None:
     before = cluster.compiled(policy("web", "10.6.1.61"))
     again = [*NODES, pod("web", "web", "gw2", "10.244.2.10"), PODS[1], *OTHERS]
     flow = only_flow(before, cluster.compiled(policy("web", "10.6.1.62"), objects=again))
-    assert (flow.kind, flow.connections.fate) == ("changes", "none")
+    assert (flow.kind, flow.connections.outcome) == ("changes", "none")
 
 
 def test_a_pod_that_leaves_the_cluster_loses_nothing(cluster: Cluster) -> None:
@@ -231,7 +254,7 @@ def test_a_destination_that_somebody_puts_inside_is_lost_to_its_pods(cluster: Cl
     plan = between(before, cluster.compiled(web, info), "before")
     (flow,) = flows(plan, "shop/web")
     assert (flow.kind, flow.region.destinations, plan.disruptive) == ("loses", ("203.0.113.0/25",), True)
-    assert flow.connections.fate == "kept"
+    assert flow.connections.outcome == "kept"
     assert plan.inside[4] == (("192.0.2.0/24", "203.0.113.0/25"), ())
 
 
@@ -251,8 +274,8 @@ def test_a_policy_that_asks_for_it_cuts_what_was_open_before_and_what_it_changes
     web["metadata"]["annotations"] = {"egressgateway.spidernet.io/connections": "cut"}
     api = policy("api", "10.6.1.61", API)
     gains = only_flow(cluster.compiled(api), cluster.compiled(api, web))
-    assert (gains.connections.fate, gains.connections.reason) == ("broken", "cut, as EgressPolicy shop/web says")
+    assert (gains.connections.outcome, gains.connections.reason) == ("broken", "cut, as EgressPolicy shop/web says")
     before = cluster.compiled(api, web)
     assert flows(between(before, cluster.compiled(api, web), "before"), "shop/web") == []
     web["spec"]["egressIP"] = {"ipv4": "10.6.1.61"}
-    assert only_flow(before, cluster.compiled(api, web)).connections.fate == "broken"
+    assert only_flow(before, cluster.compiled(api, web)).connections.outcome == "broken"

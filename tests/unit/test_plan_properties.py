@@ -187,8 +187,8 @@ def _of_answer(answer: Answer) -> Seen:
 
 def _exact(*compilations: Compilation) -> set[str]:
     """The pods that a map of exact addresses has, before or after; all others are what subnets say."""
-    maps = [plan.steer_sources for compilation in compilations for plan in compilation.plans]
-    return {source.owner for sources in maps for source in (*sources.pods4, *sources.pods6)}
+    maps = [plan.worker.pods for compilation in compilations for plan in compilation.plans]
+    return {source.owner for pods in maps for source in (*pods.ipv4, *pods.ipv6)}
 
 
 def _told(plan: Plan, pod: Pod, destination: Address, exact: set[str]) -> tuple[Answer, Answer] | None:

@@ -236,9 +236,9 @@ def test_eips_that_share_an_address_share_a_node(repository: Repository) -> None
     assert {eip(made, name)[2] for name in ("web", "web2", "n0", "n1")} == together
     owners: dict[str, set[str]] = {}
     for plan in made.plans:
-        for instance in plan.vrrp:
-            for address in instance.eips:
-                owners.setdefault(address.address, set()).add(instance.preferred_node)
+        for slot in plan.gateway.memberships if plan.gateway is not None else ():
+            for address in slot.eips:
+                owners.setdefault(address.address, set()).add(slot.preferred_node)
     assert all(len(nodes) == 1 for nodes in owners.values())
     assert made.allocation.groups["internet/10.0.0.60"] == ("internet/10.0.0.60", "internet/10.0.0.61")
 
@@ -262,7 +262,9 @@ def test_a_family_that_no_gateway_node_has_is_not_promised(repository: Repositor
     assert (eip(made, "web")[:2], codes(made)) == (("10.0.0.60", ""), ["family-blocked"])
     (slice_,) = yaml.safe_load_all(made.files["endpointslices.yaml"])
     assert [(e["ipv4"], e["ipv6"]) for e in slice_["endpoints"]] == [(["10.1.3.9"], [])]
-    assert not any(plan.eips6 or plan.snat_addresses6 for plan in made.plans)
+    gateways = [plan.gateway for plan in made.plans if plan.gateway is not None]
+    assert gateways
+    assert not any(gateway.eips.ipv6 or gateway.leave_with.ipv6 for gateway in gateways)
     repository.nodes = dual
     made = repository.compile(a_gateway(), web)
     assert (eip(made, "web")[:2], codes(made)) == (("10.0.0.60", "fd00::60"), [])

@@ -229,7 +229,7 @@ def test_the_lock_file_remembers_only_where_it_was_asked(repository: Repository)
     repository.put({"b.yaml": policy("b", "10.6.1.63")})
     assert '"ipv4": "10.6.1.63"}, "appliedTo"' in repository.compile(quarantine=None).lock_text
     lines = repository.compile().lock_text.splitlines()
-    assert sum("EgressPolicy shop/a" in line for line in lines) == 2, "an object a line"
+    assert sum("EgressPolicy shop/a" in line for line in lines) == 3, "allocation, answer number, object: a line each"
 
 
 # ------------------------------------------------------------------------------------------------- the command line

@@ -222,7 +222,7 @@ def test_service_cidrs_without_servicecidr_objects(
     assert "secret" not in text
     (tmp_path / "cluster.json").write_text(text)
     made = compile_bundle(Inputs((EXAMPLE / "policies",), (tmp_path / "cluster.json",), lock=tmp_path / "none"))
-    assert "10.97.0.0/16" in made.plans[0].inside4
+    assert "10.97.0.0/16" in made.plans[0].inside.ipv4
 
 
 def test_lists_that_expire_between_pages_are_read_again(reader: Reader, server: ApiServer) -> None:

@@ -12,15 +12,21 @@ def test_no_two_nodes_or_slots_share_a_tunnel_address_or_a_mac() -> None:
         policies=(EXAMPLE / "policies",), cluster=(EXAMPLE / "cluster.json",), settings=EXAMPLE / "settings.yaml"
     )
     compiled = compile_bundle(inputs)
-    tunnels = {plan.node: plan.tunnel for plan in compiled.plans}
+    tunnels = {plan.node: plan.kernel.tunnel for plan in compiled.plans}
     assert len(tunnels) > 3
     own = [address.partition("/")[0] for tunnel in tunnels.values() for address in tunnel.addresses]
-    vips = {vip.address for plan in compiled.plans for instance in plan.vrrp for vip in instance.tunnel_vips}
+    vips = {
+        vip.address
+        for plan in compiled.plans
+        if plan.gateway is not None
+        for slot in plan.gateway.memberships
+        for vip in slot.tunnel_vips
+    }
     assert vips
     assert len({*own, *vips}) == len(own) + len(vips)
     assert len({tunnel.mac for tunnel in tunnels.values()}) == len(tunnels)
     for plan in compiled.plans:
-        for peer in plan.peers:
+        for peer in plan.kernel.peers:
             assert peer.node != plan.node
             theirs = tunnels[peer.node]
             assert (peer.underlay, peer.mac) == (theirs.underlay, theirs.mac)

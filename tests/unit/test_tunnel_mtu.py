@@ -32,4 +32,4 @@ def test_vxlan_takes_50_bytes_over_ipv4_and_70_over_ipv6(tmp_path: Path, address
     policies, cluster, settings = (tmp_path / f"{name}.yaml" for name in ("policies", "cluster", "settings"))
     inputs = Inputs((policies,), (cluster,), settings=settings, lock=tmp_path / "lock.json")
     (plan,) = compile_bundle(inputs).plans
-    assert plan.tunnel.mtu == mtu
+    assert plan.kernel.tunnel.mtu == mtu

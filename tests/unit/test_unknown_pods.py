@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from egress_compiler.ir import NodePlan
-from egress_compiler.lower.unknown import CLASS
+from egress_compiler.contract import routing
+from egress_compiler.contract.plan import NodePlan
+from egress_compiler.lower.unknown import CHAIN
 from egress_compiler.pipeline import Inputs, compile_bundle
 from tests.properties.strategies import Json
 from tests.unit.test_plan_connections import GATEWAY, NODES, OTHERS, pod, policy
@@ -23,7 +24,7 @@ def plans(directory: Path, settings: str, *policies: Json, more: Sequence[Json] 
 
 
 def refused(plan: NodePlan) -> list[str]:
-    return [s.source for s in plan.steer_sources.subnets4 if s.traffic_class == CLASS]
+    return [s.source for s in plan.worker.subnets.ipv4 if s.chain == CHAIN]
 
 
 def test_a_nodes_podcidr_is_refused_on_that_node_but_for_the_pods_that_are_known(tmp_path: Path) -> None:
@@ -34,7 +35,8 @@ def test_a_nodes_podcidr_is_refused_on_that_node_but_for_the_pods_that_are_known
         "10.244.3.21-10.244.3.255",
     ]
     assert refused(made["gw1"]) == []
-    assert not [rule for rule in made["worker"].last_resort.rules if rule.source != "10.244.3.10"]
+    refusing = [rule.source for rule in routing.last_rules(made["worker"]) if rule.table is not None]
+    assert refusing == ["10.244.3.10"], "the last resort is for governed pods"
 
 
 def test_a_cidr_is_refused_on_every_node_but_what_a_podsubnet_governs(tmp_path: Path) -> None:
