@@ -19,9 +19,9 @@ PATH_NOTES = (
     " and ARP over the tunnel says who has it.",
 )
 GATEWAY_NOTES = (
-    "A failover moves the addresses, nothing else; both sides' connections stay as they are. From a worker,"
+    "A failover moves the addresses, nothing else; the connections of both roles stay as they are. From a worker,"
     " packets come in by egress.vxlan",
-    "to the gateway side directly, and their answers leave by the CNI's route.",
+    "to the gateway role directly, and their answers leave by the CNI's route.",
 )
 FAILOVER_NOTES = (
     "gate-b knows the open connections before: conntrackd has told it of each. Gratuitous ARP and neighbour"
@@ -96,7 +96,7 @@ def notes(picture: Picture, lines: tuple[str, ...]) -> None:
 
 
 def path() -> Picture:
-    picture = Picture("The way of a packet from a governed pod to a server outside, and of the answer", 1120, 560)
+    picture = Picture("The path of a packet from a governed pod to a server outside, and of the answer", 1120, 560)
     picture.text(20, 26, "*There: the pod's address until the gateway, the egress IP from there")
     picture.box(20, 42, 340, ["*node-1, the pod's node"], "host", height=300)
     picture.box(520, 42, 340, ["*gate-a, master of slot 1"], "host", height=300)
@@ -106,13 +106,13 @@ def path() -> Picture:
         36,
         136,
         308,
-        ["*prerouting", "class: `steer.egp.shop.web`".replace("`", ""), "slot 1: mark 0x26000001, kept in conntrack"],
+        ["*prerouting", "policy.egp.shop.web: answer 2, in conntrack", "slot 1: mark 0x26000001"],
     )
     picture.box(36, 212, 308, ["*routing", "rule 99: that mark looks up table 3001", "`default via 172.31.255.254"])
-    picture.box(36, 288, 308, ["forward: segment size clamped, mark off"])
-    picture.box(536, 76, 308, ["*raw", "from the tunnel: conntrack zone 9767"])
-    picture.box(536, 136, 308, ["*prerouting", "from_worker: mark 0x27000000"])
-    picture.box(536, 196, 308, ["*postrouting", "snat.egp.shop.web: the source becomes", f"`{EIP}"])
+    picture.box(36, 288, 308, ["postrouting, numbered: the mark is 2"])
+    picture.box(536, 76, 308, ["*raw", "from the tunnel: zone 9767, number 2"])
+    picture.box(536, 136, 308, ["*prerouting", "arrived: conntrack mark 0x27000002"])
+    picture.box(536, 196, 308, ["*postrouting", "translate: for number 2 the source is now", f"`{EIP}"])
     picture.box(536, 272, 308, ["*guard", "leave_with: an egress IP, or not at all"])
     for y in (122, 198, 274):
         picture.arrow([(190, y), (190, y + 13)])
@@ -120,11 +120,11 @@ def path() -> Picture:
         picture.arrow([(690, y), (690, end)])
     picture.arrow([(345, 301), (440, 301), (440, 99), (535, 99)])
     picture.text(372, 322, "egress.vxlan: VNI 100,", ink="there")
-    picture.text(372, 338, "UDP 7789", ink="there")
+    picture.text(372, 338, "number 2", ink="there")
     picture.arrow([(845, 292), (969, 292)])
     picture.text(864, 268, f"`{EIP}", ink="there")
     picture.text(864, 284, f"`> {SERVER}", ink="there")
-    picture.text(20, 376, "*Back: to the egress IP, and from the gateway by the CNI's own way")
+    picture.text(20, 376, "*Back: to the egress IP, and from the gateway by the CNI's own path")
     picture.box(20, 392, 340, ["*node-1"], "host", height=130)
     picture.box(520, 392, 340, ["*gate-a"], "host", height=130)
     picture.box(
@@ -149,27 +149,27 @@ def path() -> Picture:
 
 
 def gateway() -> Picture:
-    picture = Picture("The two sides of a gateway, and the wire between them", 1120, 500)
+    picture = Picture("The two roles of a gateway, and the veth pair between them", 1120, 500)
     picture.text(20, 26, "*gate-a: a worker for its own pods, and a gateway for everybody's")
-    picture.box(20, 42, 440, ["*worker side, conntrack zone 0"], "host", height=400)
-    picture.box(582, 42, 378, ["*gateway side, conntrack zone 9767"], "host", height=400)
+    picture.box(20, 42, 440, ["*worker role, conntrack zone 0"], "host", height=400)
+    picture.box(582, 42, 378, ["*gateway role, conntrack zone 9767"], "host", height=400)
     picture.box(40, 78, 190, ["*a pod of gate-a"], "device", height=330)
-    picture.box(270, 78, 170, ["*prerouting", "mark 0x26000001"])
-    picture.box(270, 150, 170, ["*has the tunnel VIP", "rule 99: table 3000"])
-    picture.box(270, 250, 170, ["*otherwise", "rule 99: table 3001"])
-    picture.box(464, 150, 114, ["*the wire", "egress.worker", "egress.gateway"], "device", height=62)
+    picture.box(270, 78, 170, ["*prerouting", "answer 2, slot 1"])
+    picture.box(270, 150, 170, ["*has the tunnel VIP", "0x26003fff: table 3000"])
+    picture.box(270, 250, 170, ["*otherwise", "0x26000001: table 3001"])
+    picture.box(464, 150, 114, ["*veth pair", "egress.worker", "egress.gateway"], "device", height=62)
     picture.box(464, 250, 114, ["*egress.vxlan", "tunnel"], "device", height=46)
     picture.box(
         600,
         100,
         340,
         [
-            "*prerouting, from_worker",
-            "mark 0x27000001: 1 is this node's index,",
-            "0x27000000 for what comes by the tunnel",
+            "*prerouting, arrived",
+            "conntrack mark 0x2f000002: own pod, answer 2;",
+            "0x27000002 for what comes by the tunnel",
         ],
     )
-    picture.box(600, 190, 340, ["*postrouting, translate", "the source becomes the egress IP"])
+    picture.box(600, 190, 340, ["*postrouting, translate", "for number 2 the source is the egress IP"])
     picture.box(
         600,
         330,
@@ -177,8 +177,8 @@ def gateway() -> Picture:
         [
             "*raw, conntrack",
             "to an egress IP: the pod's address again",
-            "mark 0x27000001: rule 99, table 20001,",
-            "back over the wire; else the CNI's route",
+            "own pod: mark 0x28000000, table 20000,",
+            "by the veth pair; else the CNI's route",
         ],
     )
     picture.box(1000, 150, 100, ["*uplink", "bond0"], "device", height=230)
@@ -194,7 +194,7 @@ def gateway() -> Picture:
     picture.arrow([(941, 213), (999, 213)])
     picture.arrow([(999, 363), (941, 363)], "back")
     picture.arrow([(599, 385), (520, 385), (520, 400), (231, 400)], "back")
-    picture.text(250, 392, "the answer, over the wire", ink="back")
+    picture.text(250, 392, "the answer, over the veth pair", ink="back")
     notes(picture, GATEWAY_NOTES)
     return picture
 
