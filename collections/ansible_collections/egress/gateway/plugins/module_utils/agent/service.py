@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
 from functools import cache
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import SEARCH_PATH, NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, detach, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write, write_bytes
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
@@ -72,15 +71,7 @@ class Agent(Resource):
         if self._service:
             run(["systemctl", "start", AGENT_UNIT])
         else:
-            subprocess.Popen(
-                [sys.executable or "/usr/bin/python3", "-I", str(self._paths.agent), "direct"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
-                cwd="/",
-                start_new_session=True,
-            )
+            detach([sys.executable or "/usr/bin/python3", "-I", str(self._paths.agent), "direct"])
         if not processes.until(lambda: self._loaded() == _code(_zipapp()), _START_SECONDS):
             raise NodeError("the agent does not start: its messages are in the system log")
 

@@ -172,7 +172,7 @@ def _concerns(rule: Mapping[str, Any], sources: Sequence[str], uplink: str) -> b
 
 def _overlap(one: str, other: str) -> bool:
     """Both of one family."""
-    return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))  # type: ignore[arg-type]
+    return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))  # type: ignore[arg-type]  # of one family
 
 
 def _takes_mark(rule: Mapping[str, Any], ours: IpRule) -> bool:

@@ -138,6 +138,19 @@ def batch(argv: Sequence[str], lines: Sequence[str]) -> CommandFailed | None:
     return CommandFailed(whole, done.status, done.stderr, line)
 
 
+def detach(argv: Sequence[str]) -> None:
+    """Starts a program that stays in the foreground, and leaves it to itself, as ``daemon`` does with others."""
+    subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+        cwd="/",
+        start_new_session=True,
+    )
+
+
 def daemon(argv: Sequence[str]) -> None:
     """Starts a program that puts itself into the background, holding none of this process's files or terminal.
 

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ansible_collections.egress.gateway.plugins.module_utils.kernel import processes
-from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import SEARCH_PATH, NodeError, run
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, detach, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write, write_bytes
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
@@ -125,15 +124,7 @@ def start(paths: Paths, service: bool, seconds: float) -> None:
         run(["systemd-run", *options, "--timer-property=AccuracySec=1s", *program])
         return
     if not [pid for pid in processes.find(str(paths.rollback)) if pid != os.getpid()]:
-        subprocess.Popen(
-            program,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
-            cwd="/",
-            start_new_session=True,
-        )
+        detach(program)
 
 
 def _save(paths: Paths, pending: Pending) -> None:
