@@ -13,7 +13,15 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.allocate import Slot as AllocatedSlot
 from egress_compiler.allocate.eips import NO_EIP, EipPair
 from egress_compiler.contract.names import TUNNEL_DEVICE
-from egress_compiler.contract.plan import Both, FloatingAddress, GatewayRole, SlotMembership, Translation, VrrpInstance
+from egress_compiler.contract.plan import (
+    Both,
+    FloatingAddress,
+    GatewayRole,
+    SlotMembership,
+    Translation,
+    UplinkTable,
+    VrrpInstance,
+)
 from egress_compiler.lower.sync import SyncGroups
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.lower.uplinks import MAIN, UplinkTables
@@ -74,9 +82,9 @@ class GatewayRoles:
         """None on a node that no EgressGateway selects."""
         if not self._layout.is_gateway(node.name):
             return None
-        slots = self._slots.get(node.name, [])
+        slots, tables = self._slots.get(node.name, []), self._uplinks.tables(node)
         translations = sorted(
-            (self._of_node(t, node) for slot in slots for t in self._translations.get(slot.number, ())),
+            (self._of_node(t, node, tables) for slot in slots for t in self._translations.get(slot.number, ())),
             key=lambda t: t.number,
         )
         memberships = tuple(self._membership(slot, node) for slot in slots)
@@ -86,7 +94,7 @@ class GatewayRoles:
             sources=self._ranges,
             eips=eips,
             leave_with=Both[tuple[str, ...]].made(lambda f: (*eips.of(f), *_own_addresses(translations, node, f))),
-            uplinks=self._uplinks.tables(node),
+            uplinks=tables,
             own6=self._uplinks.own6(node),
             memberships=memberships,
             vrrp=tuple(self._instance(slot, node) for slot in slots),
@@ -96,11 +104,11 @@ class GatewayRoles:
             node_index=self._layout.index(node.name),
         )
 
-    def _of_node(self, translation: Translation, node: Node) -> Translation:
+    def _of_node(self, translation: Translation, node: Node, tables: Sequence[UplinkTable]) -> Translation:
         if translation.own:
             addresses = Both[str | None].made(lambda family: _address(family, node.address(family)))
             return replace(translation, addresses=addresses)
-        if not self._uplinks.tables(node):
+        if not tables:
             return translation
         addresses = translation.addresses
         uplinks = Both[int].made(lambda family: self._uplinks.number_of(node, addresses.of(family)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from egress_compiler.allocate import Allocation
@@ -62,10 +62,6 @@ class Lowering:
         self._cutting = frozenset(str(policy.policy.ref) for policy in resolved.policies if policy.policy.cut)
         four, six = (tuple(format_interval(f, i) for i in resolved.inside[f]) for f in FAMILIES)
         self._inside = Both(four, six)
-
-    def plans(self) -> Iterator[NodePlan]:
-        """One for each node of the cluster, sorted by name."""
-        return (self.plan(name) for name in sorted(self._nodes))
 
     def policy(self, position: int) -> LoweredPolicy:
         """By its position in ``resolved.policies``."""

@@ -37,14 +37,14 @@ class PolicyChains:
 
     def answer(self, position: int) -> Answer | None:
         """The answer number that the policy gives, with the slot that it implies; None where it gives none."""
-        numbers = {a.number for a in (self.chain(position).answers.of(4), self.chain(position).answers.of(6)) if a}
+        both = self.chain(position).answers
         ref = self._resolved.policies[position].policy.ref
         placement = self._allocation.placements[ref]
-        number = next((number for number in numbers if number is not None), None)
-        if number is None or placement.slot is None:
+        given = any(answer is not None and answer.number is not None for answer in (both.ipv4, both.ipv6))
+        if not given or placement.slot is None:
             return None
         four, six = (text or None for text in placement.eip.texts)
-        return Answer(number, placement.slot, str(ref), Both(four, six))
+        return Answer(self._allocation.answers[ref], placement.slot, str(ref), Both(four, six))
 
     def _answer(self, position: int, family: Family) -> PolicyAnswer | None:
         resolved = self._resolved.policies[position]

@@ -54,23 +54,21 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
         return frozenset()
     homes = {node.name: node.pod_cidrs for node in cluster.nodes}
     seen = [(homes[pod.node], pod) for pod in cluster.pods if pod.node in homes]
-    if not all(_within(own[address.family], address.value) for own, pod in seen for address in pod.addresses):
+    if not all(contains(own[address.family], address.value) for own, pod in seen for address in pod.addresses):
         return frozenset()
     return frozenset(pod.node for _, pod in seen)
-
-
-def _within(intervals: Intervals, value: int) -> bool:
-    return any(first <= value <= last for first, last in intervals)
 
 
 class Subnets:
     """Which podSubnets concern a node: all, or where its pods are at home none that is in other nodes' pod CIDRs."""
 
-    def __init__(self, resolved: Resolved, family: Family, subnets: Sequence[Interval]) -> None:
+    def __init__(
+        self, resolved: Resolved, family: Family, subnets: Sequence[Interval], at_home: frozenset[str]
+    ) -> None:
         self._family = family
         self._subnets = subnets
         homes = union(i for node in resolved.cluster.nodes for i in node.pod_cidrs[family])
-        self._at_home = nodes_at_home(resolved)
+        self._at_home = at_home
         self._anywhere = [bool(subtract((subnet,), homes)) for subnet in subnets]
 
     def of(self, node: Node) -> tuple[int, ...]:

@@ -23,8 +23,16 @@ class UplinkTables:
 
     def __init__(self, layout: TunnelLayout) -> None:
         self._layout = layout
+        self._of_nodes: dict[str, tuple[FurtherUplink, ...]] = {}
 
     def _uplinks(self, node: Node) -> tuple[FurtherUplink, ...]:
+        """Made once a node: each EIP asks."""
+        known = self._of_nodes.get(node.name)
+        if known is None:
+            known = self._of_nodes[node.name] = self._made(node)
+        return known
+
+    def _made(self, node: Node) -> tuple[FurtherUplink, ...]:
         main = self._layout.uplink(node.name)
         if not main.gateways:
             return main.further

@@ -8,7 +8,7 @@ from egress_compiler.allocate import Allocation
 from egress_compiler.classify import Classified, GovernedPod, PolicyOrder
 from egress_compiler.contract.plan import Answer, Both, Slot, Source, WorkerRole
 from egress_compiler.lower.policies import PolicyChains
-from egress_compiler.lower.sources import Subnets
+from egress_compiler.lower.sources import Subnets, nodes_at_home
 from egress_compiler.lower.unknown import REFUSED, UnknownSources
 from egress_compiler.model.cluster import Node
 from egress_compiler.net import FAMILIES, Family, format_address, format_interval, parse_span
@@ -36,7 +36,10 @@ class WorkerRoles:
             self._gone.setdefault(gone.slot, []).append(answer)
         self._names: dict[PolicyOrder, str] = {}
         self._subnets = {family: self._all_subnets(family) for family in FAMILIES}
-        self._places = {f: Subnets(resolved, f, [s.interval for s in classified.subnets[f]]) for f in FAMILIES}
+        at_home = nodes_at_home(resolved)
+        self._places = {
+            f: Subnets(resolved, f, [subnet.interval for subnet in classified.subnets[f]], at_home) for f in FAMILIES
+        }
         self._by_node: dict[str, dict[Family, list[GovernedPod]]] = {}
         for family in FAMILIES:
             for pod in classified.pods[family]:

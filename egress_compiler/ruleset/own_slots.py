@@ -10,17 +10,23 @@ from egress_compiler.ruleset.words import IP, set_mark
 
 
 def own_slots(plan: NodePlan) -> Feature:
-    if not any(rules(plan, slot) for slot in plan.worker.slots):
+    if not numbers(plan):
         return Feature()
     note = "The kernel is asked for the tunnel VIP as if the packet went there, and nobody else has a say."
     back = tuple(Rule(statement=f"{IP[f]} daddr set ct reply {IP[f]} saddr") for f in FAMILIES)
     return Feature(chains=(Chain("keep_destination", back, (note,)),))
 
 
-def rules(plan: NodePlan, slot: Slot) -> tuple[Rule, ...]:
-    """What the chain of a slot has besides its mark, where the node may have the slot."""
-    if plan.gateway is None or slot.number not in {m.slot for m in plan.gateway.memberships}:
-        return ()
+def numbers(plan: NodePlan) -> frozenset[int]:
+    """Of the slots that the node's own pods use and the node may have."""
+    if plan.gateway is None:
+        return frozenset()
+    used = {slot.number for slot in plan.worker.slots}
+    return frozenset(membership.slot for membership in plan.gateway.memberships if membership.slot in used)
+
+
+def rules(slot: Slot) -> tuple[Rule, ...]:
+    """What the chain of such a slot has besides its mark."""
     asked = tuple(
         Rule(
             statement=f"{'ip6' if ':' in vip else 'ip'} daddr set {vip} fib daddr type local {set_mark(OWN_SLOT_MARK)}"

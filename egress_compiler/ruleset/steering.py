@@ -58,13 +58,13 @@ def steering(plan: NodePlan, descriptions: Mapping[str, str]) -> Feature:
             ),
         ),
     }
-    slots = {slot.number: slot for slot in worker.slots}
+    slots, own = {slot.number: slot for slot in worker.slots}, own_slots.numbers(plan)
     chains = [
         *_entrances(bool(worker.answers)),
         *(_order_chain(order) for order in worker.orders),
         *(_policy_chain(policy, descriptions.get(policy.origin, "")) for policy in worker.policies),
         *(_answer_chain(answer, slots[answer.slot].falls_back) for answer in worker.answers if not answer.gone),
-        *(_slot_chain(slot, own_slots.rules(plan, slot)) for slot in worker.slots),
+        *(_slot_chain(slot, own_slots.rules(slot) if slot.number in own else ()) for slot in worker.slots),
         *_ends(),
     ]
     return Feature(tuple(_sets(plan)), base, tuple(chains))
