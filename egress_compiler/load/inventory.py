@@ -171,7 +171,7 @@ def _inventory_variables(path: Path, found: Collector) -> Mapping[str, Mapping[s
         from ansible.parsing.dataloader import DataLoader
         from ansible.vars.manager import VariableManager
 
-        _find_collections()
+        find_collections()
         loader = DataLoader()
         inventory = InventoryManager(loader=loader, sources=[str(path)])
         variables = VariableManager(loader=loader, inventory=inventory)
@@ -183,7 +183,7 @@ def _inventory_variables(path: Path, found: Collector) -> Mapping[str, Mapping[s
         return {}
 
 
-def _find_collections() -> None:
+def find_collections() -> None:
     """Lets ansible-core find plugins of collections, as its own programs do first of all; once a process."""
     from ansible.plugins.loader import init_plugin_loader
     from ansible.utils.collection_loader import AnsibleCollectionConfig

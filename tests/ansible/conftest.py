@@ -15,6 +15,7 @@ import pytest
 from egress_compiler import bundle
 from egress_compiler.lab import Lab, NodeState, build_topology, down, up
 from egress_compiler.lab.example import example_inputs
+from egress_compiler.load.inventory import find_collections
 from egress_compiler.pipeline import Inputs, compile_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,10 +24,9 @@ EXAMPLE = ROOT / "examples" / "dual-stack-ha"
 GATEWAYS = ("gw1", "gw2")
 NODES = ("gw1", "gw2", "worker1", "worker2")
 
-# ansible_collections.egress.gateway, for pack() and for unit-like looks inside. Once, though pytest and tests both load
-# this file: where Ansible has its loader in this process, it refuses a package that is there twice.
-if str(COLLECTIONS) not in sys.path:
-    sys.path.insert(0, str(COLLECTIONS))
+# ansible_collections.egress.gateway, for pack() and for unit-like looks inside, by Ansible's own loader from the start:
+# it refuses what was imported without it as soon as a test has had an inventory read in this process.
+find_collections()
 
 
 @dataclass(frozen=True)
