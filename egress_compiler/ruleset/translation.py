@@ -82,6 +82,8 @@ def _sets(gateway: GatewayRole) -> Iterator[Set]:
 def _remembered(gateway: GatewayRole, veth: VethPair) -> Iterator[Rule]:
     """The connection's mark, at each packet of the pod: it may have begun at another gateway, or before a change."""
     original = "ct direction original"
+    if gateway.sync is not None:
+        yield from _told(gateway, f"iifname {devices(veth.gateway, TUNNEL_DEVICE)} {original}")
     if gateway.replies_by_tunnel:
         yield from replies.remembered(gateway, veth)
         return
@@ -89,10 +91,21 @@ def _remembered(gateway: GatewayRole, veth: VethPair) -> Iterator[Rule]:
         yield Rule(f"iifname {devices(device)} {original}", set_ct_number(prefix))
 
 
+def _told(gateway: GatewayRole, connection: str) -> Iterator[Rule]:
+    """What the kernel tells conntrackd of a connection.
+
+    Not that its mark alone has changed: such an event is without TCP's state, and a peer that makes the connection anew
+    from it makes one in which nothing is accepted from the server until the pod speaks. The mark goes with every other.
+    """
+    events = "new,related,destroy,reply,assured,protoinfo"
+    if not any(t.own for t in gateway.translations):
+        yield Rule(connection, f"ct event set {events}")
+        return
+    # The peers cannot use the node's own address, and conntrackd is not told of events without what it asks for.
+    number = f"meta mark & {GATEWAY_MARK_PREFIX | NUMBER_MASK:#010x}"
+    yield Rule(f"{connection} {number} != @own_address_answers", f"ct event set {events}")
+    yield Rule(f"{connection} {number} @own_address_answers", "ct event set label")
+
+
 def _translate(gateway: GatewayRole) -> Chain:
-    rules = [Rule(statement=f"snat {IP[f]} to {CT_NUMBER} map @answers{f}") for f in FAMILIES]
-    if gateway.sync is not None and any(t.own for t in gateway.translations):
-        # The peers cannot use it, and conntrackd is not told of events without what it asks for.
-        own = f"ct mark & {GATEWAY_MARK_PREFIX | NUMBER_MASK:#010x} @own_address_answers"
-        rules.insert(0, Rule(own, "ct event set label"))
-    return Chain("translate", tuple(rules))
+    return Chain("translate", tuple(Rule(statement=f"snat {IP[f]} to {CT_NUMBER} map @answers{f}") for f in FAMILIES))
