@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import calendar
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,17 +137,24 @@ def _context(cluster: Cluster, certificate: Blob, key: Blob) -> ssl.SSLContext:
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Blob, key: Blob) -> None:
-    """OpenSSL takes them from a file only; this one is in memory, and nobody else can open it."""
-    pair = certificate.read() + b"\n" + key.read()
-    file = os.memfd_create("client", os.MFD_CLOEXEC)
+    """OpenSSL takes them from files only; these are in memory, and nobody else can open them."""
     try:
-        with os.fdopen(file, "wb", closefd=False) as out:
-            out.write(pair)
-        # Without a function that gives a password OpenSSL would ask for it on the terminal.
-        context.load_cert_chain("/proc/self/fd/%d" % file, password=lambda: "")
+        with _file(certificate) as first, _file(key) as second:
+            # Without a function that gives a password OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(first, second, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         what = "%s, %s" % (_shown(certificate, "client certificate"), _shown(key, "client key"))
         raise KubeconfigError("%s: no certificate with its key in PEM, or not of each other" % what) from error
+
+
+@contextlib.contextmanager
+def _file(blob: Blob) -> Iterator[str]:
+    content = blob.read()
+    file = os.memfd_create("credential", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(file, "wb", closefd=False) as out:
+            out.write(content)
+        yield "/proc/self/fd/%d" % file
     finally:
         os.close(file)
 
@@ -167,8 +175,7 @@ def run_plugin(plugin: Exec, cluster: Cluster) -> str:
             [plugin.command, *plugin.arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=_PLUGIN_SECONDS,
             check=False,
         )

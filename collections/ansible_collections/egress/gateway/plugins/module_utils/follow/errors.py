@@ -29,12 +29,20 @@ class Unreachable(ApiError):
     """No answer: no connection, one that broke, or nothing within the time."""
 
 
+class Silent(Unreachable):
+    """A connection that stands, and nothing whole comes over it within the time."""
+
+
 class Untrusted(ApiError):
     """The server's certificate does not hold against the kubeconfig's authority and name."""
 
 
 class Malformed(ApiError):
     """An answer that no API server gives."""
+
+
+class WentBack(ApiError):
+    """The server's versions are lower than they were: it has another history, such as an older backup's."""
 
 
 class Refused(ApiError):
@@ -52,7 +60,7 @@ class Gone(Refused):
 
 
 class AheadOfServer(Refused):
-    """504, or 410's counterpart: a version that the server has not reached. Its history may be another one."""
+    """A version that the server has not reached: it lags behind, or has another history."""
 
 
 class Unauthorized(Refused):

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible_collections.egress.gateway.plugins.module_utils.follow.errors import KubeconfigError, printable
@@ -95,7 +95,7 @@ class Kubeconfig:
 def read_file(path: str) -> bytes:
     """Raises KubeconfigError; also for what is too large to be a key, certificate, token or kubeconfig."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             content = file.read(_BYTES + 1)
     except OSError as error:
         raise KubeconfigError("%s: %s" % (path, error.strerror or error)) from error
@@ -188,7 +188,7 @@ class _Map:
 
     def path(self, text: str) -> str:
         """Relative ones begin at the kubeconfig's directory."""
-        return os.path.join(os.path.dirname(os.path.abspath(self.file)), text)
+        return str(Path(self.file).absolute().parent / text)
 
     def items(self, key: str) -> list[Node]:
         node = self.nodes.get(key)
