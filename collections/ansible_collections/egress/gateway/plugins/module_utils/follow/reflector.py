@@ -312,7 +312,8 @@ class Reflector(Generic[F]):
 
     def _event(self, event: Mapping[str, Any]) -> None:
         self.counters.events += 1
-        kind, raw = event.get("type"), event.get("object")
+        kind: Any = event.get("type")
+        raw: Any = event.get("object")
         if kind == "BOOKMARK":
             self._bookmark(raw)
             return
