@@ -69,11 +69,12 @@ def metadata(raw: Any, resource: Resource[T]) -> Meta:
         if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
             raise BadObject("metadata.namespace")
     key = (sys.intern(namespace), name)
-    uid, version, labels = data.get("uid"), data.get("resourceVersion"), data.get("labels") or {}
+    uid, version, labels = data.get("uid"), data.get("resourceVersion"), data.get("labels")
     if not isinstance(uid, str) or not _UID.fullmatch(uid):
         raise BadObject("metadata.uid", key)
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise BadObject("metadata.resourceVersion", key)
+    labels = {} if labels is None else labels
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise BadObject("metadata.labels", key)
     # Pods of one workload have the same texts.
