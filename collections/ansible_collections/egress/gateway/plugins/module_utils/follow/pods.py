@@ -88,7 +88,7 @@ def pod(raw: Mapping[str, Any], meta: Meta) -> Pod:
 
 def _addresses(status: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:
     """Those of podIPs, or podIP where that has none; and how many texts are no address."""
-    entries = status.get("podIPs") or []
+    entries = [] if status.get("podIPs") is None else status["podIPs"]
     if not isinstance(entries, list):
         raise BadObject("status.podIPs")
     texts = [text for text in (mapping({"entry": entry}, "entry").get("ip") for entry in entries) if text]

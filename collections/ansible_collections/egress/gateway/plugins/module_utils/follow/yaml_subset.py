@@ -63,7 +63,11 @@ def parse(text: str, name: str) -> Node:
 class _Reader:
     def __init__(self, text: str, name: str) -> None:
         self._name = name
-        self._lines = text.lstrip("\ufeff").replace("\r\n", "\n").split("\n")
+        text = text.lstrip("\ufeff").replace("\r\n", "\n")
+        self._lines = (text[:-1] if text.endswith("\n") else text).split("\n")
+        last = max((at for at, line in enumerate(self._lines) if line.strip(" ")), default=0)
+        if self._lines[last].rstrip(" ") == "...":
+            del self._lines[last:]
         self._at = 0
         """The line that is read next, from 0."""
 
@@ -77,8 +81,6 @@ class _Reader:
         if not self._skip():
             return Node(None, 1)
         node = self._block(self._indent(), 0)
-        if self._skip() and self._lines[self._at].rstrip() == "...":
-            self._at += 1
         if self._skip():
             what = "a second document" if self._lines[self._at].startswith("---") else "this does not belong here"
             raise self._error(what)
