@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,14 +60,20 @@ def _digest(text: str) -> str:
 
 def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> str:
     """Of what the input means: neither the order of objects and of sets nor the names of files change it."""
+    digest = hashlib.sha256()
+    for part in _input(documents, resolved, settings):
+        digest.update(f"{part}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _input(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> Iterator[str]:
     cluster = resolved.cluster
-    parts = sorted(map(_meaning, documents))
-    parts.append(json.dumps(descriptions(resolved), sort_keys=True))
-    parts += [repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes]
-    parts += [repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods]
-    parts += [repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces]
-    parts += [repr(resolved.inside), repr(settings)]
-    return _digest("\n".join(parts))
+    yield from sorted(map(_meaning, documents))
+    yield json.dumps(descriptions(resolved), sort_keys=True)
+    yield from (repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes)
+    yield from (repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods)
+    yield from (repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces)
+    yield from (repr(resolved.inside), repr(settings))
 
 
 def _meaning(document: Document) -> str:
