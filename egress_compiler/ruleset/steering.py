@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from egress_compiler.contract.elements import inside_set
 from egress_compiler.contract.numbers import MARK_PREFIX, answer_mark, slot_mark
 from egress_compiler.contract.plan import Answer, NodePlan, PolicyAnswer, PolicyChain, PolicyOrder, Slot, Source
 from egress_compiler.net import FAMILIES, Family
@@ -74,7 +75,7 @@ def _sets(plan: NodePlan) -> Iterator[Set]:
     worker = plan.worker
     reasons = same("Inside the cluster: never sent through a gateway.")
     for family in FAMILIES:
-        yield address_set(f"inside{family}", family, plan.inside.of(family), reasons[family], interval=True)
+        yield address_set(inside_set(family), family, plan.inside.of(family), reasons[family], interval=True)
     orders = frozenset(order.name for order in worker.orders)
     reasons = same("Governed pods of this node, and the policies that each of them meets.")
     for family in FAMILIES:
@@ -135,7 +136,7 @@ def _outer(plan: NodePlan) -> tuple[Rule, ...]:
 
 def _entrances(answers: bool) -> Iterator[Chain]:
     rules = [Rule("fib saddr type local", verdict="return"), Rule("fib daddr type local", verdict="return")]
-    rules += [Rule(f"{IP[f]} daddr @inside{f}", verdict="return") for f in FAMILIES]
+    rules += [Rule(f"{IP[f]} daddr @{inside_set(f)}", verdict="return") for f in FAMILIES]
     for family in FAMILIES:
         rules += [Rule(f"{IP[family]} saddr", verdict=f"vmap @governed_{kind}{family}") for kind in ("pods", "subnets")]
     note = "A node's own addresses, known or not, are no pods', and what goes to one of them is not leaving."

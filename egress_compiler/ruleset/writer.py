@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from egress_compiler.contract.elements import element
 from egress_compiler.contract.names import NFT_TABLE
 from egress_compiler.contract.numbers import (
     FIRST_UPLINK_MARK,
@@ -57,9 +58,9 @@ class Written:
         """Of a set or map."""
         found = next(s for s in self.ruleset.sets if s.name == name)
         head = len(_set_head(found)) - 1
-        for number, element in enumerate(found.elements):
-            if element.key == key:
-                return Place(self.starts[f"set {name}"] + head + number, _element(element).strip())
+        for number, one in enumerate(found.elements):
+            if one.key == key:
+                return Place(self.starts[f"set {name}"] + head + number, _element(one).strip())
         return None
 
     def destination(self, chain: str, rule: Rule, destination: str) -> Place:
@@ -159,9 +160,8 @@ def _set_lines(item: Set) -> list[str]:
     return [*lines, "\t}", ""]
 
 
-def _element(element: Element) -> str:
-    value = f" : {element.value}" if element.value else ""
-    return f"{_IN_SET}{element.key}{value}," + (f" # {comment(element.note)}" if element.note else "")
+def _element(one: Element) -> str:
+    return element(one.key, one.value, comment(one.note) if one.note else "")
 
 
 def _base_lines(base: BaseChain, rules: Sequence[Rule]) -> list[str]:
