@@ -8,6 +8,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from egress_compiler.allocate import Allocation
 from egress_compiler.commit import FileChange, replace_file, write_together
 from egress_compiler.document import Document
@@ -61,18 +63,19 @@ def _digest(text: str) -> str:
 def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> str:
     """Of what the input means: neither the order of objects and of sets nor the names of files change it."""
     digest = hashlib.sha256()
+    encode = msgspec.json.Encoder(order="sorted").encode
     for part in _input(documents, resolved, settings):
-        digest.update(f"{part}\n".encode())
+        digest.update(encode(part) + b"\n")
     return f"sha256:{digest.hexdigest()}"
 
 
-def _input(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> Iterator[str]:
+def _input(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> Iterator[object]:
     cluster = resolved.cluster
     yield from sorted(map(_meaning, documents))
-    yield json.dumps(descriptions(resolved), sort_keys=True)
-    yield from (repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes)
-    yield from (repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods)
-    yield from (repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces)
+    yield descriptions(resolved)
+    yield from ((n.name, n.labels, repr((n.addresses, n.pod_cidrs))) for n in cluster.nodes)
+    yield from ((p.key, p.labels, p.node, [f"{f} {value:x}" for f, value in p.addresses]) for p in cluster.pods)
+    yield from ((n.name, n.labels) for n in cluster.namespaces)
     yield from (repr(resolved.inside), repr(settings))
 
 
