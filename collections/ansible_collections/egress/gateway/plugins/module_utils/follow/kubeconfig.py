@@ -38,10 +38,9 @@ class Blob:
 
     def read(self) -> bytes:
         """As it is now. Raises KubeconfigError."""
-        if self.data is not None:
-            return self.data
-        assert self.path is not None
-        return read_file(self.path)
+        if self.data is None and self.path is not None:
+            return read_file(self.path)
+        return self.data or b""
 
 
 @dataclass(frozen=True)

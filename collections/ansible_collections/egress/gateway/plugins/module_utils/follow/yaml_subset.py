@@ -269,11 +269,11 @@ class _Reader:
 
     def _blank(self, text: str, at: int, line: int) -> int:
         """Behind blanks and comments; there is something."""
-        match = _BLANK.match(text, at)
-        assert match is not None  # it matches nothing at all
-        if match.end() >= len(text):
+        match = _BLANK.match(text, at)  # nothing at all is a match too
+        end = match.end() if match else at
+        if end >= len(text):
             raise self._error("the file ends within brackets", line + text.count("\n"))
-        return match.end()
+        return end
 
     def _flow_plain(self, text: str, at: int, line: int) -> tuple[Node, int]:
         match = _FLOW_PLAIN.match(text, at)

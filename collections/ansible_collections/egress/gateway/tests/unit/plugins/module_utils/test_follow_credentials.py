@@ -58,10 +58,10 @@ EXEC = {"exec": {"apiVersion": V1, "command": "get-token", "interactiveMode": "N
 def test_a_plugin_runs_again_when_its_credential_ends(tmp_path: Path) -> None:
     now, plugin = [999.0], Plugin("1970-01-01T00:16:40Z")
     credentials = Credentials(kubeconfig(tmp_path, EXEC), wall=lambda: now[0], run=plugin)
-    assert [credentials.access().token for _ in range(2)] == ["t1", "t1"]
+    assert [credentials.access().token for dummy in range(2)] == ["t1", "t1"]
     now[0] = 1000.0
     plugin.ends = None
-    assert [credentials.access().token for _ in range(2)] == ["t2", "t2"]
+    assert [credentials.access().token for dummy in range(2)] == ["t2", "t2"]
 
 
 def test_a_plugin_runs_again_when_its_credential_is_refused_or_it_is_another(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def made(dice: random.Random, depth: int = 0) -> Any:
     if depth > 3 or kind < 0.5:
         return dice.choice(WORDS)
     if kind < 0.75:
-        return [made(dice, depth + 1) for _ in range(dice.randrange(3))]
+        return [made(dice, depth + 1) for dummy in range(dice.randrange(3))]
     keys = ("k", "key two", "a/b", "x.y", "q'")
     return {"%s%d" % (dice.choice(keys), index): made(dice, depth + 1) for index in range(dice.randrange(3))}
 
