@@ -55,8 +55,10 @@ def replace_file(path: Path, text: str) -> None:
     Raises OSError that names it; then all is as it was.  What is no file, such as /dev/stdout, is written to.
     """
     if path.exists() and not path.is_file():
-        with _naming(path):
+        try:
             path.write_text(text, encoding="utf-8")
+        except OSError as problem:
+            raise _naming(path, problem) from problem
         return
     place = Path(os.path.realpath(path))
     new = place.with_name(f".{place.name}.new")
@@ -87,7 +89,15 @@ def write_together(changes: Sequence[FileChange], out: Path, beside: FileChange 
             replace_file(beside.path, beside.after or "")
         return
     stage = out / STAGE
-    steps = [_step(number, change.path, out, change.after is not None) for number, change in enumerate(ordered)]
+    new, old = stage / "new", stage / "old"
+    steps = [
+        _Step(
+            change.path,
+            new / str(number) if change.after is not None else None,
+            old / str(number) if os.path.lexists(change.path) else None,
+        )
+        for number, change in enumerate(ordered)
+    ]
     made = _missing_directories(out)
     try:
         for step in steps:
@@ -137,12 +147,6 @@ def interrupted(out: Path) -> bool:
     return (out / STAGE / _JOURNAL).exists()
 
 
-def _step(number: int, path: Path, out: Path, brings: bool) -> _Step:
-    stage = out / STAGE
-    old = stage / "old" / str(number) if os.path.lexists(path) else None
-    return _Step(path, stage / "new" / str(number) if brings else None, old)
-
-
 def _recorded(number: int, out: Path, name: str, brings: bool, replaces: bool) -> _Step:
     stage = out / STAGE
     old = stage / "old" / str(number) if replaces else None
@@ -177,14 +181,20 @@ def _prepare(steps: Sequence[_Step], changes: Sequence[FileChange], stage: Path)
     for name in ("new", "old"):
         (stage / name).mkdir(parents=True, exist_ok=True)
     for step, change in zip(steps, changes, strict=True):
-        with _naming(change.path):
+        try:
             if step.new is not None:
                 _write_synced(step.new, change.after or "")
             if step.old is not None:
-                try:
-                    os.link(step.path, step.old, follow_symlinks=False)
-                except OSError:
-                    shutil.copy2(step.path, step.old, follow_symlinks=False)
+                _keep(step.path, step.old)
+        except OSError as problem:
+            raise _naming(change.path, problem) from problem
+
+
+def _keep(path: Path, old: Path) -> None:
+    try:
+        os.link(path, old, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(path, old, follow_symlinks=False)
 
 
 def _write_synced(path: Path, text: str) -> None:
@@ -199,8 +209,9 @@ def _write_synced(path: Path, text: str) -> None:
 def _write_journal(
     stage: Path, steps: Iterable[_Step], directories: Iterable[Path], out: Path, beside: FileChange | None
 ) -> None:
+    top = f"{out}/"
     journal = {
-        "steps": [(str(step.path.relative_to(out)), step.new is not None, step.old is not None) for step in steps],
+        "steps": [(str(step.path).removeprefix(top), step.new is not None, step.old is not None) for step in steps],
         "directories": [str(directory.relative_to(out)) for directory in directories],
         "beside": (os.path.realpath(beside.path), _digest(beside.after or "")) if beside is not None else None,
     }
@@ -213,14 +224,12 @@ def _write_journal(
 def _take(steps: Sequence[_Step], directories: Iterable[Path], beside: FileChange | None) -> None:
     try:
         for directory in directories:
-            with _naming(directory):
-                directory.mkdir(exist_ok=True)
+            directory.mkdir(exist_ok=True)
         for step in steps:
-            with _naming(step.path):
-                if step.new is None:
-                    step.path.unlink()
-                else:
-                    step.new.replace(step.path)
+            if step.new is None:
+                step.path.unlink()
+            else:
+                _put(step.new, step.path)
         _sync_directory(steps[-1].path.parent)
         if beside is not None:
             replace_file(beside.path, beside.after or "")
@@ -230,6 +239,13 @@ def _take(steps: Sequence[_Step], directories: Iterable[Path], beside: FileChang
         except OSError as further:
             raise HalfWritten(further.errno, further.strerror, str(further.filename)) from problem
         raise
+
+
+def _put(new: Path, path: Path) -> None:
+    try:
+        new.replace(path)
+    except OSError as problem:
+        raise _naming(path, problem) from problem
 
 
 def _take_back(steps: Iterable[_Step], directories: Iterable[Path]) -> None:
@@ -254,9 +270,11 @@ def _missing_directories(*wanted: Path) -> list[Path]:
     """Those that are to be made so that ``wanted`` are there, outer ones first."""
     missing: dict[Path, None] = {}
     for directory in dict.fromkeys(wanted):
-        chain = [directory, *directory.parents]
-        there = next((depth for depth, path in enumerate(chain) if path.exists()), len(chain))
-        missing |= dict.fromkeys(reversed(chain[:there]))
+        chain: list[Path] = []
+        while directory not in missing and not directory.exists():
+            chain.append(directory)
+            directory = directory.parent
+        missing |= dict.fromkeys(reversed(chain))
     return [*missing]
 
 
@@ -283,13 +301,9 @@ def _sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """OSErrors name ``path``, not what stands in for it."""
-    try:
-        yield
-    except OSError as problem:
-        raise OSError(problem.errno, problem.strerror, str(path)) from problem
+def _naming(path: Path, problem: OSError) -> OSError:
+    """The same, naming ``path`` and not what stands in for it."""
+    return OSError(problem.errno, problem.strerror, str(path))
 
 
 @contextmanager

@@ -104,17 +104,20 @@ class Compilation(Analysis):
 
 
 @contextmanager
-def without_cycle_collection() -> Iterator[None]:
+def without_cycle_collection(*, for_good: bool = False) -> Iterator[None]:
     """For work on a large cluster, a third of whose time it would cost, and more the larger the cluster is.
 
     Python looks for cycles of references whenever there are many new objects, and here all of them stay: it would go
-    through the cluster again and again.  None of ours is in a cycle; the few that libraries leave wait until the end.
+    through the cluster again and again.  None of ours is in a cycle; the few that libraries leave wait until the end,
+    or with ``for_good``, for a process that ends then, are never looked for.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if for_good:
+            gc.freeze()
         if enabled:
             gc.enable()
 

@@ -129,7 +129,7 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
 @click.option("--out", "-o", type=PATH, required=True, help="Bundle directory.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 2 where the bundle or the lock file is stale.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
     _require_apart(out, (*options["policies"], *options["cluster"]))

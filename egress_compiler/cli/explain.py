@@ -27,7 +27,7 @@ NAMED_EIPS = 1000
 @click.option("--eip", metavar="ADDRESS", help="Who leaves with this address, in place of a pod.")
 @click.option("--all", "everything", is_flag=True, help="Show the policies of other namespaces, too.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def explain_command(
     pod: str | None, to: str | None, eip: str | None, everything: bool, output: str, **options: Any
 ) -> int:

@@ -32,7 +32,7 @@ from egress_compiler.validate.objects import specs
 @click.option("--gateways", is_flag=True, help="The gateways in place of the policies.")
 @click.option("-o", "shape", type=click.Choice(["wide", "yaml", "json"]), help="More columns, or whole objects.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def status_command(
     all_namespaces: bool, namespace: str | None, gateways: bool, shape: str | None, output: str, **options: Any
 ) -> int:

@@ -10,6 +10,7 @@ from functools import cache
 import msgspec
 
 from egress_compiler.contract import plan as types
+from egress_compiler.contract.elements import IN_RULESET
 from egress_compiler.contract.plan import NodePlan
 
 _DEPTH = 3
@@ -47,8 +48,9 @@ def _is_object(value: object) -> bool:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    """The fields of a class of the plan; none of any other."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    """The fields of a class of the plan that plan.json has; none of any other."""
+    elsewhere = IN_RULESET if kind is NodePlan else ()
+    return tuple(field.name for field in fields(kind) if field.name not in elsewhere) if is_dataclass(kind) else ()
 
 
 @cache

@@ -20,8 +20,10 @@ def test_a_plan_is_read_as_it_was_written(example: str, tmp_path: Path) -> None:
     cluster = next(where / name for name in ("cluster.json", "cluster") if (where / name).exists())
     settings = where / "settings.yaml"
     inputs = Inputs((where / "policies",), (cluster,), settings=settings if settings.exists() else None)
-    plans = compile_bundle(inputs).plans
-    assert [read_plan(plan_json(plan)) for plan in plans] == list(plans)
+    nodes = compile_bundle(inputs).nodes
+    for name in nodes.names:
+        files = nodes.files(name)
+        assert read_plan(files["plan.json"], files["nftables.nft"]) == nodes.plan(name)
 
 
 def test_how_somebody_else_spells_an_optional_type_does_not_matter() -> None:
@@ -33,7 +35,7 @@ def test_how_somebody_else_spells_an_optional_type_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("version",), 1, "plan version 1, but this side reads 2"),
+        (("version",), 1, "plan version 1, but this side reads 3"),
         (("role",), "pod", "damaged: ValueError: 'pod'"),
         (("kernel", "interface"), "eth0; reboot", "damaged: ValueError: 'eth0; reboot'"),
         (("kernel", "tunnel", "underlay"), "10.0.0.256", "damaged: ValueError"),
@@ -51,4 +53,18 @@ def test_what_is_not_what_it_should_be_is_refused(path: tuple[str, ...], value: 
         inner = inner[key]
     inner[path[-1]] = value
     with pytest.raises(DamagedPlan, match=says):
-        read_plan(json.dumps(data))
+        read_plan(json.dumps(data), None)
+
+
+def test_the_inside_is_what_the_ruleset_has() -> None:
+    where = EXAMPLES / "dual-stack-ha"
+    inputs = Inputs((where / "policies",), (where / "cluster.json",), settings=where / "settings.yaml")
+    files = compile_bundle(inputs).nodes.files("gw1")
+    assert "inside" not in json.loads(files["plan.json"])
+    text = files["nftables.nft"].replace(
+        "\t\t\t127.0.0.0/8,\n", "\t\t\t127.0.0.0/8,\n\t\t\t198.51.100.7-198.51.100.9, # late\n"
+    )
+    assert "198.51.100.7-198.51.100.9" in read_plan(files["plan.json"], text).inside.ipv4
+    assert read_plan(files["plan.json"], None).inside == Both((), ())
+    with pytest.raises(DamagedPlan, match="ruleset is damaged"):
+        read_plan(files["plan.json"], text.replace("127.0.0.0/8", "127.0.0.256"))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, Optional, TypeVar
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 Family = Literal[4, 6]
 Role = Literal["gateway", "worker"]
@@ -368,7 +368,10 @@ class KernelPart:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """``inside`` is the cluster's; ``cut`` names the policies that end open connections which would leave otherwise."""
+    """``inside`` is the cluster's, and stands in nftables.nft alone (``elements``).
+
+    ``cut`` names the policies that end open connections which would leave otherwise.
+    """
 
     version: int
     node: str

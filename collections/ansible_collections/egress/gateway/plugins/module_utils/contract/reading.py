@@ -9,11 +9,12 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
-from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, fields, replace
+from functools import cache, lru_cache
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
 
 from . import plan as types
+from .elements import IN_RULESET, inside_set, keys
 
 _PATTERNS = {
     "device": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}"),
@@ -28,8 +29,8 @@ class DamagedPlan(Exception):
     """The text is no plan of this version; the message says why."""
 
 
-def read_plan(text: str) -> types.NodePlan:
-    """Raises DamagedPlan."""
+def read_plan(text: str, ruleset: Optional[str]) -> types.NodePlan:
+    """``ruleset`` is the node's nftables.nft, which has the rest; without it that is empty.  Raises DamagedPlan."""
     try:
         data = json.loads(text)
         if data["version"] != types.PLAN_VERSION:
@@ -37,10 +38,20 @@ def read_plan(text: str) -> types.NodePlan:
                 "plan version %s, but this side reads %d: use the collection and the compiler of one release"
                 % (data["version"], types.PLAN_VERSION)
             )
-        plan: types.NodePlan = _reader(types.NodePlan)(data)
+        nothing: dict[str, list[str]] = {"ipv4": [], "ipv6": []}
+        plan: types.NodePlan = _reader(types.NodePlan)({**data, **dict.fromkeys(IN_RULESET, nothing)})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedPlan("the node's plan is damaged: %s: %s" % (type(error).__name__, error)) from error
-    return plan
+    return with_ruleset(plan, ruleset) if ruleset is not None else plan
+
+
+def with_ruleset(plan: types.NodePlan, ruleset: str) -> types.NodePlan:
+    """The plan with what stands in this nftables.nft and not in plan.json.  Raises DamagedPlan."""
+    try:
+        inside = types.Both(_read_all(keys(ruleset, inside_set(4))), _read_all(keys(ruleset, inside_set(6))))
+    except ValueError as error:
+        raise DamagedPlan("the node's ruleset is damaged: %s" % error) from error
+    return replace(plan, inside=inside)
 
 
 Reader = Callable[[Any], Any]
@@ -132,6 +143,12 @@ def address(text: str) -> str:
 def _addresses(text: str) -> str:
     first, hyphen, last = text.partition("-")
     return "%s-%s" % (address(first), address(last)) if hyphen else address(text)
+
+
+@lru_cache(maxsize=64)
+def _read_all(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Most nodes have the same."""
+    return tuple(map(_addresses, texts))
 
 
 _FORMS: dict[str, Reader] = {"address": address, "addresses": _addresses}
