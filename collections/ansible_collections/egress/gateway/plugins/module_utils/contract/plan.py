@@ -244,7 +244,7 @@ class Translation:
     slot: int
     origin: str
     addresses: Both[Optional[Address]]
-    uplinks: Both[int]
+    uplinks: Both[int] = Both(0, 0)
     own: bool = False
     gone: bool = False
 
