@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,10 +32,13 @@ def pod_lines(pods: Both[tuple[Source, ...]]) -> tuple[PodLine, ...]:
 
 def pods_of(lines: Iterable[PodLine]) -> Both[tuple[Source, ...]]:
     """The inverse of ``pod_lines``; by address, as a plan has them.  ValueError where one is none."""
-    found: dict[int, list[tuple[int, Source]]] = {4: [], 6: []}
+    found: dict[int, list[tuple[bytes, Source]]] = {4: [], 6: []}
     for line in lines:
         for source in line.sources:
-            address = ipaddress.ip_address(source)
-            found[address.version].append((int(address), Source(source, line.chain, line.owner)))
+            family, kind = (6, socket.AF_INET6) if ":" in source else (4, socket.AF_INET)
+            try:
+                found[family].append((socket.inet_pton(kind, source), Source(source, line.chain, line.owner)))
+            except OSError as error:
+                raise ValueError("%r" % source) from error
     four, six = (sorted(found[family], key=lambda pod: pod[0]) for family in FAMILIES)
     return Both(tuple(pod for _, pod in four), tuple(pod for _, pod in six))
