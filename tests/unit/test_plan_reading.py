@@ -96,6 +96,18 @@ def test_a_pod_is_one_line_with_all_its_addresses() -> None:
         ("fd00:0::A", "fd00::a"),
         ("fd00::a/064", "fd00::a/64"),
         ("::102:304", "::102:304"),
+        ("fd00:20:0:9c5::3", "fd00:20:0:9c5::3"),
+        ("1:2:3:4:5:6:7:8/127", "1:2:3:4:5:6:7:8/127"),
+        ("1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"),
+        ("1:0:0:4:5:6:7:8", "1::4:5:6:7:8"),
+        ("1:0::4", "1::4"),
+        ("1::0:4", "1::4"),
+        ("::0", "::"),
+        ("::", "::"),
+        ("a::b::c", None),
+        ("1:2:3:4:5:6:7:8:9", None),
+        ("1:2:3:4:5:6:7", None),
+        ("12345::", None),
         ("10.0.0.1/33", None),
         ("fd00::/129", None),
         ("10.0.0.1/", None),
@@ -109,5 +121,5 @@ def test_an_address_is_read_as_the_kernel_prints_it(text: str, read: str | None)
     if read is not None:
         assert address(text) == read
         return
-    with pytest.raises(ValueError, match="not appear to be|null"):
+    with pytest.raises(ValueError, match=r"not appear to be"):
         address(text)

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .plan import FAMILIES, Address, Both, Source
+from .plan import FAMILIES, Address, Both, Family, Source
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,18 @@ def pod_lines(pods: Both[tuple[Source, ...]]) -> tuple[PodLine, ...]:
 
 def pods_of(lines: Iterable[PodLine]) -> Both[tuple[Source, ...]]:
     """The inverse of ``pod_lines``; by address, as a plan has them.  ValueError where one is none."""
-    found: dict[int, list[tuple[bytes, Source]]] = {4: [], 6: []}
+    found: dict[int, list[tuple[tuple[int, ...], Source]]] = {4: [], 6: []}
     for line in lines:
         for source in line.sources:
-            family, kind = (6, socket.AF_INET6) if ":" in source else (4, socket.AF_INET)
-            try:
-                found[family].append((socket.inet_pton(kind, source), Source(source, line.chain, line.owner)))
-            except OSError as error:
-                raise ValueError("%r" % source) from error
+            family, value = _value(source)
+            found[family].append((value, Source(source, line.chain, line.owner)))
     four, six = (sorted(found[family], key=lambda pod: pod[0]) for family in FAMILIES)
     return Both(tuple(pod for _, pod in four), tuple(pod for _, pod in six))
+
+
+def _value(text: str) -> tuple[Family, tuple[int, ...]]:
+    """The numbers of an address, so that they sort."""
+    if ":" not in text:
+        return 4, tuple(map(int, text.split(".")))
+    head, tail = ([int(group, 16) for group in part.split(":") if group] for part in (text + "::").split("::")[:2])
+    return 6, (*head, *[0] * (8 - len(head) - len(tail)), *tail)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cache, lru_cache
@@ -19,6 +18,12 @@ from .elements import IN_RULESET, inside_set, keys
 from .pod_lines import PodLine, pods_of
 
 _PREFIXES = tuple(map(str, range(129)))
+_FOUR = re.compile(
+    r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}"
+)
+_GROUPS = r"(?:(?:0|[1-9a-f][0-9a-f]{0,3})(?::(?:0|[1-9a-f][0-9a-f]{0,3}))*)"
+_SIX = re.compile(r"(?!.*\b0::?0\b)(?!.*\b0::)(?!.*::0\b)(?:%s|%s?::%s?)" % (_GROUPS, _GROUPS, _GROUPS))
+"""With no zeros that RFC 5952 would write shorter, or elsewhere."""
 _PATTERNS = {
     "device": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}"),
     "mac": re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"),
@@ -146,15 +151,13 @@ def address(text: str) -> str:
 
 
 def _is_canonical(text: str) -> bool:
-    """As the compiler writes it; told in a tenth of the time that ``ipaddress`` takes."""
+    """Whether the text surely is as the compiler writes it; told in a tenth of the time that ``ipaddress`` takes."""
     value, slash, prefix = text.partition("/")
-    family = socket.AF_INET6 if ":" in value else socket.AF_INET
-    try:
-        if socket.inet_ntop(family, socket.inet_pton(family, value)) != value:
-            return False
-    except OSError:
-        return False
-    return not slash or prefix in (_PREFIXES if family == socket.AF_INET6 else _PREFIXES[:33])
+    if ":" not in value:
+        return _FOUR.fullmatch(value) is not None and (not slash or prefix in _PREFIXES[:33])
+    groups = value.count(":")
+    good = groups == 7 if "::" not in value else groups < 7
+    return good and _SIX.fullmatch(value) is not None and (not slash or prefix in _PREFIXES)
 
 
 def _addresses(text: str) -> str:
