@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_
 
 from . import plan as types
 from .elements import IN_RULESET, inside_set, keys
+from .pod_lines import PodLine, pods_of
 
 _PATTERNS = {
     "device": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}"),
@@ -151,4 +152,9 @@ def _read_all(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(_addresses, texts))
 
 
-_FORMS: dict[str, Reader] = {"address": address, "addresses": _addresses}
+def _pods(value: Any) -> types.Both[tuple[types.Source, ...]]:
+    lines: tuple[PodLine, ...] = _several(_object(PodLine))(value)
+    return pods_of(lines)
+
+
+_FORMS: dict[str, Reader] = {"address": address, "addresses": _addresses, "pods": _pods}
