@@ -41,7 +41,7 @@ def pod_ips(item: Located) -> PodIps:
         addresses = tuple([parse_address(entry.ip) for entry in entries or () if entry.ip])
     except AddressError:
         return _judged(item)
-    if entries is None or len({*addresses}) != len(entries):
+    if not entries or len({*addresses}) != len(entries):
         return _judged(item)
     return PodIps(addresses, _places(len(entries)))
 

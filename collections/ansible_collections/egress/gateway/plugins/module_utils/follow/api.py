@@ -39,7 +39,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.follow.errors impor
 from ansible_collections.egress.gateway.plugins.module_utils.follow.json_list import ListReader
 
 CONNECT_SECONDS = 10.0
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
 """For a whole page of a list, or the head of a watch."""
 LINE_BYTES = 4 << 20
 """The greatest event."""
