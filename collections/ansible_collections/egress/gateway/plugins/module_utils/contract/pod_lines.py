@@ -38,4 +38,4 @@ def pods_of(lines: Iterable[PodLine]) -> Both[tuple[Source, ...]]:
             address = ipaddress.ip_address(source)
             found[address.version].append((int(address), Source(source, line.chain, line.owner)))
     four, six = (sorted(found[family], key=lambda pod: pod[0]) for family in FAMILIES)
-    return Both(tuple(pod for _, pod in four), tuple(pod for _, pod in six))
+    return Both(tuple(pod[1] for pod in four), tuple(pod[1] for pod in six))
