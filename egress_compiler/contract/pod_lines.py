@@ -37,7 +37,7 @@ def pods_of(lines: Iterable[PodLine]) -> Both[tuple[Source, ...]]:
             family, value = _value(source)
             found[family].append((value, Source(source, line.chain, line.owner)))
     four, six = (sorted(found[family], key=lambda pod: pod[0]) for family in FAMILIES)
-    return Both(tuple(pod for _, pod in four), tuple(pod for _, pod in six))
+    return Both(tuple(pod[1] for pod in four), tuple(pod[1] for pod in six))
 
 
 def _value(text: str) -> tuple[Family, tuple[int, ...]]:
