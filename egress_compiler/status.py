@@ -204,7 +204,9 @@ class Endpoint(NamedTuple):
 
 
 def endpoint_slices(resolved: Resolved, limit: int) -> Iterator[dict[str, Any]]:
-    """The pods of every podSelector policy, at most ``limit`` a slice; no two slices share a name."""
+    """The pods of every podSelector policy, at most ``limit`` a slice, and none with 0; no two slices share a name."""
+    if not limit:
+        return
     known: dict[tuple[int, Sequence[Family]], Endpoint] = {}
     for policy in sorted(resolved.policies, key=lambda p: p.policy.ref):
         if policy.policy.pod_selector is None:

@@ -224,7 +224,7 @@ class Source:
 class WorkerRole:
     """Decides for the node's own pods.  Exact addresses come first; ``subnets`` answer for what is no known pod."""
 
-    pods: Both[tuple[Source, ...]]
+    pods: Annotated[Both[tuple[Source, ...]], "pods"]
     subnets: Both[tuple[Source, ...]]
     policies: tuple[PolicyChain, ...]
     orders: tuple[PolicyOrder, ...]
@@ -244,7 +244,7 @@ class Translation:
     slot: int
     origin: str
     addresses: Both[Optional[Address]]
-    uplinks: Both[int]
+    uplinks: Both[int] = Both(0, 0)
     own: bool = False
     gone: bool = False
 

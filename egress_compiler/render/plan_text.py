@@ -11,7 +11,8 @@ import msgspec
 
 from egress_compiler.contract import plan as types
 from egress_compiler.contract.elements import IN_RULESET
-from egress_compiler.contract.plan import NodePlan
+from egress_compiler.contract.plan import NodePlan, WorkerRole
+from egress_compiler.contract.pod_lines import pod_lines
 
 _DEPTH = 3
 """Levels of objects that stand open; what is deeper stands on one line."""
@@ -26,12 +27,16 @@ def _value(value: object, indent: str, depth: int) -> str:
     names = _names(kind)
     if names and depth:
         inner = indent + " "
-        items = (f'{inner}"{name}": {_value(getattr(value, name), inner, depth - 1)}' for name in names)
+        items = (f'{inner}"{name}": {_value(_said(value, name), inner, depth - 1)}' for name in names)
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
     if isinstance(value, tuple) and value and _is_object(value[0]):
         inner = indent + " "
         return "[\n" + ",\n".join(inner + _one_line(item) for item in value) + f"\n{indent}]"
     return _one_line(value)
+
+
+def _said(value: object, name: str) -> object:
+    return pod_lines(value.pods) if isinstance(value, WorkerRole) and name == "pods" else getattr(value, name)
 
 
 def _one_line(value: object) -> str:

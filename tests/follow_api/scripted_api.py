@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.follow_api.certificates import Authority
 from tests.follow_api.handler import Handler, Server
-from tests.follow_api.wire import KINDS, Fault, Json, Refusal, Request
+from tests.follow_api.wire import KINDS, Fault, Json, Refusal, Request, status
 
 _FIRST_VERSION = 1000
 
@@ -105,6 +105,11 @@ class ScriptedApi:
             },
             indent=2,
         )
+
+    def objects(self, kind: str) -> list[Json]:
+        """All that there is, of all nodes."""
+        with self._changed:
+            return list(self._objects[kind].values())
 
     def add_pod(
         self,
@@ -195,6 +200,7 @@ class ScriptedApi:
             self._history.clear()
             self._pages.clear()
             self._floor = self.version
+            self._changed.notify_all()
 
     def cut(self) -> None:
         """Ends all connections."""
@@ -326,13 +332,17 @@ class ScriptedApi:
         while True:
             with self._changed:
                 now = time.monotonic()
+                missed = at < self._floor
                 fresh = [one for one in self._history if one.version > at]
-                if not fresh and now < min(end, bookmark) and self._epoch == epoch:
+                if not missed and not fresh and now < min(end, bookmark) and self._epoch == epoch:
                     self._changed.wait(min(end, bookmark) - now)
                     continue
                 if self._epoch != epoch or now >= end:
                     return
                 version = self.version
+            if missed:
+                yield {"type": "ERROR", "object": status(410, f"too old resource version: {at}")}
+                return
             for one in fresh:
                 at = one.version
                 event = _event(one, selected) if one.kind == request.kind else None

@@ -201,7 +201,7 @@ def test_silence_is_noticed(api: ScriptedApi, kubeconfig: Path) -> None:
         it.until_synced()
         api.add_pod("shop", "c")
         it.until(lambda: it.names == ["a", "b", "c"])
-        assert it.reasons == ["nothing whole came within the time"]
+        assert it.reasons == ["GET /api/v1/pods: nothing whole came within the time"]
         # The storage is asked: the version may be of another history.
         assert "resourceVersion" not in api.counts.of("list")[-1].query
 

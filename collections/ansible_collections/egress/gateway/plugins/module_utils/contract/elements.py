@@ -23,6 +23,6 @@ def element(key: str, value: str = "", note: str = "") -> str:
 
 def keys(ruleset: str, name: str) -> tuple[str, ...]:
     """Of the set's elements, as they stand in the text; none where it has no such set."""
-    _, _, block = ruleset.partition("\n\tset %s {\n" % name)
+    block = ruleset.partition("\n\tset %s {\n" % name)[2]
     lines = block.partition("\n\t}\n")[0].split("\n")
     return tuple(line.strip().partition(",")[0] for line in lines if line.startswith(_INDENT))

@@ -39,7 +39,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.follow.errors impor
 from ansible_collections.egress.gateway.plugins.module_utils.follow.json_list import ListReader
 
 CONNECT_SECONDS = 10.0
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
 """For a whole page of a list, or the head of a watch."""
 LINE_BYTES = 4 << 20
 """The greatest event."""
@@ -69,10 +69,10 @@ class Api:
             for one in reader.items():
                 item(one)
         if reader.fields.get("kind") == "Status":
-            raise _from_status(reader.fields, path)
+            raise _error(reader.fields)
         # Go writes null for a list without items.
         if not (reader.has_items or ("items" in reader.fields and reader.fields["items"] is None)):
-            raise Malformed("GET %s: this is no list" % path)
+            raise Malformed("this is no list")
         return reader.fields
 
     def watch(self, path: str, query: Query, patience: float) -> Generator[Mapping[str, Any] | None, None, None]:
@@ -91,14 +91,14 @@ class Api:
                 start = len(pending)
                 pending += data
                 if len(pending) > LINE_BYTES:
-                    raise Malformed("GET %s: an event has more than %d bytes" % (path, LINE_BYTES))
+                    raise Malformed("an event has more than %d bytes" % LINE_BYTES)
                 if pending.find(b"\n", start) < 0:
                     continue
                 *lines, rest = bytes(pending).split(b"\n")
                 pending = bytearray(rest)
                 for line in lines:
                     if line.strip():
-                        yield _event(line, path)
+                        yield _event(line)
                 sock.give(patience)
 
     def interrupt(self) -> None:
@@ -141,9 +141,9 @@ class Api:
         answer = _guarded(lambda: _exchange(connection, target, headers))
         if answer.status != 200:
             body = _guarded(lambda: answer.read(_STATUS_BYTES))
-            raise _from_answer(answer, body, path)
+            raise _from_answer(answer, body)
         if answer.getheader("Content-Encoding", "identity") != "identity":
-            raise Malformed("GET %s: compressed, which nobody asked for" % path)
+            raise Malformed("the answer is compressed, which nobody asked for")
         return answer, sock
 
 
@@ -256,22 +256,22 @@ def _reason(error: BaseException) -> str:
     return printable(str(reason))
 
 
-def _event(line: bytes, path: str) -> Mapping[str, Any]:
+def _event(line: bytes) -> Mapping[str, Any]:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise Malformed("GET %s: an event is no JSON" % path) from error
+        raise Malformed("an event is no JSON") from error
     if not isinstance(event, dict):
-        raise Malformed("GET %s: an event is no object" % path)
+        raise Malformed("an event is no object")
     if event.get("kind") == "Status":
-        raise _from_status(event, path)
+        raise _error(event)
     if event.get("type") == "ERROR":
         status = event.get("object")
-        raise _from_status(status if isinstance(status, dict) else {}, path)
+        raise _error(status if isinstance(status, dict) else {})
     return event
 
 
-def _from_answer(answer: http.client.HTTPResponse, body: bytes, path: str) -> ApiError:
+def _from_answer(answer: http.client.HTTPResponse, body: bytes) -> ApiError:
     try:
         status = json.loads(body)
     except (ValueError, RecursionError):
@@ -279,18 +279,14 @@ def _from_answer(answer: http.client.HTTPResponse, body: bytes, path: str) -> Ap
     if not isinstance(status, dict):
         status = {"message": "status %d %s" % (answer.status, answer.reason)}
     wait = answer.getheader("Retry-After", "")
-    return _error({**status, "code": answer.status}, path, float(wait) if re.fullmatch("[0-9]{1,6}", wait) else None)
+    return _error({**status, "code": answer.status}, float(wait) if re.fullmatch("[0-9]{1,6}", wait) else None)
 
 
-def _from_status(status: Mapping[str, Any], path: str) -> ApiError:
-    return _error(status, path, None)
-
-
-def _error(status: Mapping[str, Any], path: str, retry_after: float | None) -> ApiError:
+def _error(status: Mapping[str, Any], retry_after: float | None = None) -> ApiError:
     """Of a Status object, which anybody may have written."""
     code = status.get("code")
     if not isinstance(code, int) or not 300 <= code <= 599:
-        return Malformed("GET %s: a Status with code %s" % (path, printable(repr(code))))
+        return Malformed("a Status with code %s" % printable(repr(code)))
     details = status.get("details")
     details = details if isinstance(details, dict) else {}
     asked = details.get("retryAfterSeconds")
@@ -298,7 +294,7 @@ def _error(status: Mapping[str, Any], path: str, retry_after: float | None) -> A
         retry_after = float(min(asked, int(_LONGEST_RETRY_AFTER)))
     if retry_after is not None:
         retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
-    message = "GET %s: %s" % (path, printable(str(status.get("message") or status.get("reason") or "status %d" % code)))
+    message = printable(str(status.get("message") or status.get("reason") or "status %d" % code))
     if code == 401:
         message += "; the credential is not, or no longer, accepted"
     kind = _KINDS.get(code, ServerTrouble if code >= 500 else Refused)

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import threading
@@ -37,7 +38,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.follow.kubeconfig i
     read_file,
 )
 
-_PLUGIN_SECONDS = 30
+_PLUGIN_SECONDS = 30.0
 _TOKEN = re.compile(r"[!-~]+")
 _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))")
 
@@ -163,7 +164,7 @@ def _shown(blob: Blob, what: str) -> str:
     return blob.path if blob.path is not None else "the %s's data" % what
 
 
-def run_plugin(plugin: Exec, cluster: Cluster) -> str:
+def run_plugin(plugin: Exec, cluster: Cluster, seconds: float = _PLUGIN_SECONDS) -> str:
     """What it prints. Raises CredentialError."""
     spec: dict[str, Any] = {"interactive": False}
     if plugin.provide_cluster:
@@ -171,23 +172,28 @@ def run_plugin(plugin: Exec, cluster: Cluster) -> str:
     information = {"apiVersion": plugin.version, "kind": "ExecCredential", "spec": spec}
     environment = {**os.environ, **dict(plugin.environment), "KUBERNETES_EXEC_INFO": json.dumps(information)}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [plugin.command, *plugin.arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PLUGIN_SECONDS,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise CredentialError("%s: no credential within %d s" % (plugin.command, _PLUGIN_SECONDS)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CredentialError("%s: %s%s" % (plugin.command, reason, _hint(plugin))) from error
-    if done.returncode != 0:
-        said = printable(done.stderr.decode("utf-8", "replace")) or "without a word"
-        raise CredentialError("%s failed with status %d: %s" % (plugin.command, done.returncode, said))
-    return done.stdout.decode("utf-8", "replace")
+    with process:
+        try:
+            out, told = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            # With its children, which have its output open and would be waited for.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise CredentialError("%s: no credential within %g s" % (plugin.command, seconds)) from error
+    if process.returncode != 0:
+        said = printable(told.decode("utf-8", "replace")) or "without a word"
+        raise CredentialError("%s failed with status %d: %s" % (plugin.command, process.returncode, said))
+    return out.decode("utf-8", "replace")
 
 
 def _hint(plugin: Exec) -> str:

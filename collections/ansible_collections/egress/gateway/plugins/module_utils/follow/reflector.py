@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ansible_collections.egress.gateway.plugins.module_utils.follow.errors import (
     AheadOfServer,
+    ApiError,
     FollowError,
     Gone,
     Malformed,
@@ -193,12 +194,13 @@ class Reflector(Generic[F]):
 
     def _failed(self, error: FollowError) -> None:
         self._failures += 1
-        self._say(False, self._heard, str(error))
+        asked = "GET %s: " % self._resource.path if isinstance(error, ApiError) else ""
+        self._say(False, self._heard, asked + str(error))
         pause = min(self._timing.longest_pause, self._timing.first_pause * 2 ** min(self._failures - 1, 20))
         pause *= 0.5 + self._dice()
-        asked = error.retry_after if isinstance(error, Refused) else None
-        if asked is not None:
-            pause = max(pause, asked + self._timing.first_pause * self._dice())
+        wanted = error.retry_after if isinstance(error, Refused) else None
+        if wanted is not None:
+            pause = max(pause, wanted + self._timing.first_pause * self._dice())
         self._sleep(pause)
 
     def _succeeded(self) -> None:
@@ -253,12 +255,12 @@ class Reflector(Generic[F]):
             about = rest.get("metadata")
             version = about.get("resourceVersion") if isinstance(about, dict) else None
             if rest.get("kind") != self._resource.kind + "List" or not isinstance(version, str) or not version:
-                raise Malformed("GET %s: this is no %sList with a version" % (self._resource.path, self._resource.kind))
+                raise Malformed("this is no %sList with a version" % self._resource.kind)
             token = about.get("continue") if isinstance(about, dict) else None
             if not token:
                 return version
             if token == query.get("continue"):
-                raise Malformed("GET %s: the list has no end" % self._resource.path)
+                raise Malformed("the list has no end")
             query = self._query({"limit": str(self._resource.page), "continue": str(token)})
 
     def _listed(self, raw: Any, fresh: dict[Key, _Held], kept: set[Key]) -> None:
@@ -308,7 +310,7 @@ class Reflector(Generic[F]):
         if self._clock() - begun >= self._timing.settled or self.counters.events > events:
             self._succeeded()
         elif not self._stopping.is_set():
-            raise Unreachable("GET %s: the watch ends as soon as it begins" % self._resource.path)
+            raise Unreachable("the watch ends as soon as it begins")
 
     def _event(self, event: Mapping[str, Any]) -> None:
         self.counters.events += 1
@@ -318,7 +320,7 @@ class Reflector(Generic[F]):
             self._bookmark(raw)
             return
         if kind not in ("ADDED", "MODIFIED", "DELETED"):
-            raise Malformed("GET %s: an event of no known type" % self._resource.path)
+            raise Malformed("an event of no known type")
         try:
             meta = metadata(raw, self._resource)
             if self._is_stale(meta, kind == "DELETED"):
@@ -339,9 +341,9 @@ class Reflector(Generic[F]):
         except BadObject:
             version = None
         if not isinstance(version, str) or not version:
-            raise Malformed("GET %s: a bookmark without a version" % self._resource.path)
+            raise Malformed("a bookmark without a version")
         if not self._disorder and _order(version, str(self._position)) < 0:
-            raise WentBack("GET %s: versions went back from %s to %s" % (self._resource.path, self._position, version))
+            raise WentBack("versions went back from %s to %s" % (self._position, version))
         self._advance(version)
 
     def _advance(self, version: str) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,17 @@ def test_a_plugin_that_fails_says_why(tmp_path: Path) -> None:
     missing = Exec(V1, str(tmp_path / "none"), (), (), False, "install it")
     with pytest.raises(CredentialError, match="No such file or directory; its hint: install it"):
         run_plugin(missing, CLUSTER)
+
+
+def test_a_plugin_that_hangs_goes_with_its_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(CredentialError, match=r"no credential within 0\.3 s"):
+        run_plugin(plugin(tmp_path, "sleep 60 & echo $! >%s; wait" % pid), CLUSTER, 0.3)
+    end = time.monotonic() + 10
+    while Path("/proc", pid.read_text(encoding="ascii").strip(), "cmdline").exists():
+        if b"sleep" not in Path("/proc", pid.read_text(encoding="ascii").strip(), "cmdline").read_bytes():
+            break
+        assert time.monotonic() < end
 
 
 def test_token_files_are_read_anew(tmp_path: Path) -> None:

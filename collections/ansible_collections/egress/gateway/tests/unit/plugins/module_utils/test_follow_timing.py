@@ -111,6 +111,7 @@ class Script:
 
 
 GONE = Gone("gone", 410)
+AWAY = "GET /api/v1/pods: away"
 
 
 def test_what_is_asked() -> None:
@@ -125,7 +126,7 @@ def test_what_is_asked() -> None:
 def test_pauses_grow_to_a_limit_and_begin_anew_after_success() -> None:
     script = Script(*[Unreachable("away")] * 5, ("5", []), [bookmark("6")], Unreachable("away")).run()
     assert script.slept == [1, 2, 4, 8, 8, 1]
-    assert [(state.synced, state.reason) for state in script.told] == [(False, "away"), (True, ""), (False, "away")]
+    assert [(state.synced, state.reason) for state in script.told] == [(False, AWAY), (True, ""), (False, AWAY)]
 
 
 def test_pauses_are_spread() -> None:
@@ -160,7 +161,11 @@ def test_watches_that_end_at_once_are_no_success() -> None:
 def test_how_long_it_has_not_been_sure() -> None:
     script = Script(("5", []), [7.0, bookmark("6"), 9.0, Unreachable("x")], Forbidden("y", 403), Forbidden("y", 403))
     script.run()
-    assert script.told == [State(True, 100, ""), State(False, 107, "x"), State(False, 107, "y")]
+    assert script.told == [
+        State(True, 100, ""),
+        State(False, 107, "GET /api/v1/pods: x"),
+        State(False, 107, "GET /api/v1/pods: y"),
+    ]
 
 
 def test_deletions_come_first_and_together() -> None:
