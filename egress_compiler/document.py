@@ -79,13 +79,15 @@ class Places(Protocol):
 class Document:
     """``data`` is JSON-like; ``spot`` has the places of all that is in it, and ``given`` is it or makes it.
 
-    ``faults`` are the paths of values that were reported as wrong already: what follows from them is no news.
+    ``faults`` are the paths of values that were reported as wrong already: what follows from them is no news.  Without
+    ``nulls`` no value in it is null; with it some may be.
     """
 
     source: SourceFile
     data: Plain
     given: Spot | LaterSpot = field(repr=False)
     faults: frozenset[Path] = frozenset()
+    nulls: bool = True
 
     @property
     def spot(self) -> Spot:
@@ -140,8 +142,8 @@ class Document:
         depth = len(path)
         faults = frozenset(fault[depth:] for fault in self.faults if fault[:depth] == path)
         given = LaterSpot(lambda: self._walk(path)[0]) if isinstance(self.given, LaterSpot) else self._walk(path)[0]
-        return Document(self.source, data, given, faults)
+        return Document(self.source, data, given, faults, self.nulls)
 
     def with_data(self, data: Plain, faults: frozenset[Path] | None = None) -> Document:
         """The same places for changed data."""
-        return replace(self, data=data, faults=self.faults if faults is None else faults)
+        return replace(self, data=data, faults=self.faults if faults is None else faults, nulls=True)

@@ -38,7 +38,7 @@ def parse_json(source: SourceFile) -> Document | None:
         _check_depth(data, 0)
     except (_NotPlain, ValueError, RecursionError):
         return None
-    return Document(source, data, LaterSpot(lambda: _scanned(source.text)[1]))
+    return Document(source, data, LaterSpot(lambda: _scanned(source.text)[1]), nulls="null" in source.text)
 
 
 _PERHAPS_ODD = re.compile(rf"\\u|[-+.0-9eE]{{{MAX_DIGITS + 1}}}")

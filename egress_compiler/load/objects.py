@@ -287,7 +287,8 @@ def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator
         enumerate(items) if items is not None else [(None, content)]
     )
     for number, text in texts:
-        origin = JsonItem(file, start, end, number)
+        # As JsonItem(...) and Located(...), without a call in between: a large cluster has hundreds of thousands.
+        origin = tuple.__new__(JsonItem, (file, start, end, number))
         try:
             item = _object_decoder.decode(text)
         except msgspec.ValidationError as problem:
@@ -296,7 +297,7 @@ def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator
             continue
         item.kind = item.kind or of_items
         if wanted(item.apiVersion, item.kind):
-            yield Located(item, origin)
+            yield tuple.__new__(Located, (item, origin))
 
 
 def _kind_of_items(kind: object) -> str:

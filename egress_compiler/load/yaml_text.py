@@ -170,17 +170,18 @@ class _Builder:
         self._faults: set[Path] = set()
         self._path: list[str | int] = []
         self._aliased = 0
+        self._nulls = False
         self._count = 0
         self.odd_space = False
         """Whether a key was refused for its indentation, which breaks what comes after it."""
 
     def document(self, events: Iterator[Any]) -> Document | None:
-        self._anchors, self._faults, self._aliased = {}, set(), 0
+        self._anchors, self._faults, self._aliased, self._nulls = {}, set(), 0, False
         self._count += 9
         data, spot = self._value(next(events), events, None)
         if data is None and not self._faults:
             return None
-        return Document(self._source, data, spot, frozenset(self._faults))
+        return Document(self._source, data, spot, frozenset(self._faults), self._nulls)
 
     def _position(self, event: Any) -> Position:
         start, end = event.start_mark, event.end_mark
@@ -227,6 +228,7 @@ class _Builder:
     def _alias(self, event: Any, start: Place, end: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         if event.anchor not in self._anchors:
             self._refuse("yaml-alias", f"the alias {quoted('*' + event.anchor)} has no anchor before it", event)
+            self._nulls = True
             return None, Spot(start, end, key)
         data, anchored, weight = self._anchors[event.anchor]
         self._aliased += weight
@@ -322,7 +324,9 @@ class _Builder:
         if event.style or event.tag == "!":
             return text
         if text in _WORDS:
-            return _WORDS[text]
+            word = _WORDS[text]
+            self._nulls = self._nulls or word is None
+            return word
         if text[0] not in _MAYBE_NUMBER:
             return text
         if _INT.match(text):

@@ -192,3 +192,16 @@ def test_json_means_the_same_with_places_and_without(value: object, edits: list[
     else:
         assert document is not None
         assert (repr(document.data), document.spot) == (repr(data), spot)
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "a: [x, {b: 'null'}]\n", '{"a": 1}'])
+def test_a_document_knows_that_it_has_no_null(text: str) -> None:
+    (document,) = parse_yaml(SourceFile("f", text), Collector())
+    assert not document.nulls
+    assert document.with_data(None).nulls
+
+
+@pytest.mark.parametrize("text", ["a:\n", "a: [x, {b: ~}]\n", "- &x null\n- *x\n", "a: *x\n", '{"a": [null]}'])
+def test_a_document_knows_that_it_may_have_nulls(text: str) -> None:
+    (document,) = parse_yaml(SourceFile("f", text), Collector())
+    assert document.nulls
