@@ -1,7 +1,7 @@
 """The command line: options to inputs, results to text, failures to exit codes.
 
-Loading all of it takes half a second.  So that a signal gives no traceback meanwhile, this module imports nothing that
-the interpreter has not at hand, and the rest only when signals and standard streams are.
+Loading a command takes a third of a second.  So that a signal gives no traceback meanwhile, this module imports nothing
+that the interpreter has not at hand, and the rest only when signals and standard streams are.
 """
 
 import os
