@@ -9,7 +9,7 @@ import click
 
 from egress_compiler.asked import Asked
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
-from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json, keep
 from egress_compiler.diagnostics import Collector, nearest
 from egress_compiler.explain import as_json, as_text, eip_as_json, eip_as_text, explain_address, explain_pod
 from egress_compiler.net import FAMILIES, Address, AddressError, addresses, format_address, parse_address
@@ -42,7 +42,7 @@ def explain_command(
     if eip is not None and (to is not None or everything):
         raise click.UsageError("--to and --all go with a POD, not with --eip")
     destination = _destination(to) if to is not None else None
-    analysis = analyse(inputs_from(options), asked=Asked(pod=pod) if pod else None)
+    analysis = keep(analyse(inputs_from(options), asked=Asked(pod=pod) if pod else None))
     found = Collector()
     if eip is not None:
         _explain_eip(analysis, eip, output, found)

@@ -9,7 +9,7 @@ import click
 
 from egress_compiler.asked import Asked
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
-from egress_compiler.cli.output import FORMAT, deliver, table
+from egress_compiler.cli.output import FORMAT, deliver, keep, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.pipeline import Analysis, analyse, without_cycle_collection
 from egress_compiler.status import (
@@ -42,7 +42,7 @@ def status_command(
     """
     if namespace is not None and (all_namespaces or gateways):
         raise click.UsageError("--namespace goes with neither --all-namespaces nor --gateways: gateways have none")
-    analysis = analyse(inputs_from(options), asked=Asked(namespace=namespace) if namespace else None)
+    analysis = keep(analyse(inputs_from(options), asked=Asked(namespace=namespace) if namespace else None))
     if namespace is not None:
         _require_namespace(analysis, namespace)
     if shape in ("yaml", "json"):

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .plan import FAMILIES, Address, Both, Source
+from .plan import FAMILIES, Address, Both, Family, Source
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,18 @@ def pod_lines(pods: Both[tuple[Source, ...]]) -> tuple[PodLine, ...]:
 
 def pods_of(lines: Iterable[PodLine]) -> Both[tuple[Source, ...]]:
     """The inverse of ``pod_lines``; by address, as a plan has them.  ValueError where one is none."""
-    found: dict[int, list[tuple[int, Source]]] = {4: [], 6: []}
+    found: dict[int, list[tuple[tuple[int, ...], Source]]] = {4: [], 6: []}
     for line in lines:
         for source in line.sources:
-            address = ipaddress.ip_address(source)
-            found[address.version].append((int(address), Source(source, line.chain, line.owner)))
+            family, value = _value(source)
+            found[family].append((value, Source(source, line.chain, line.owner)))
     four, six = (sorted(found[family], key=lambda pod: pod[0]) for family in FAMILIES)
     return Both(tuple(pod[1] for pod in four), tuple(pod[1] for pod in six))
+
+
+def _value(text: str) -> tuple[Family, tuple[int, ...]]:
+    """The numbers of an address, so that they sort."""
+    if ":" not in text:
+        return 4, tuple(map(int, text.split(".")))
+    head, tail = ([int(group, 16) for group in part.split(":") if group] for part in (text + "::").split("::")[:2])
+    return 6, (*head, *[0] * (8 - len(head) - len(tail)), *tail)

@@ -54,7 +54,7 @@ def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collec
         to=_text(to),
         notes=tuple(notes),
         considered=consider(analysis.classified, subject, to),
-        paths=tuple(path for source in sources for path in find_paths(analysis, node, source, to)),
+        paths=find_paths(analysis, node, sources, to),
     )
 
 

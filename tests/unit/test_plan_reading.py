@@ -8,7 +8,7 @@ import pytest
 
 from egress_compiler.contract.plan import Both, PolicyAnswer, Source
 from egress_compiler.contract.pod_lines import pod_lines, pods_of
-from egress_compiler.contract.reading import DamagedPlan, read_plan
+from egress_compiler.contract.reading import DamagedPlan, address, read_plan
 from egress_compiler.pipeline import Inputs, compile_bundle
 from egress_compiler.render.plan_text import plan_json
 
@@ -86,3 +86,40 @@ def test_a_pod_is_one_line_with_all_its_addresses() -> None:
         ("c/d", "web", ("fd00::3",)),
     ]
     assert pods_of(lines) == Both(four, six)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1/8", "10.0.0.1/8"),
+        ("fd00:0::A", "fd00::a"),
+        ("fd00::a/064", "fd00::a/64"),
+        ("::102:304", "::102:304"),
+        ("fd00:20:0:9c5::3", "fd00:20:0:9c5::3"),
+        ("1:2:3:4:5:6:7:8/127", "1:2:3:4:5:6:7:8/127"),
+        ("1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"),
+        ("1:0:0:4:5:6:7:8", "1::4:5:6:7:8"),
+        ("1:0::4", "1::4"),
+        ("1::0:4", "1::4"),
+        ("::0", "::"),
+        ("::", "::"),
+        ("a::b::c", None),
+        ("1:2:3:4:5:6:7:8:9", None),
+        ("1:2:3:4:5:6:7", None),
+        ("12345::", None),
+        ("10.0.0.1/33", None),
+        ("fd00::/129", None),
+        ("10.0.0.1/", None),
+        ("10.0.0.01", None),
+        ("10.0.0.1 ; reboot", None),
+        ("10.0.0.1\x00", None),
+        ("", None),
+    ],
+)
+def test_an_address_is_read_as_the_kernel_prints_it(text: str, read: str | None) -> None:
+    if read is not None:
+        assert address(text) == read
+        return
+    with pytest.raises(ValueError, match=r"not appear to be"):
+        address(text)
