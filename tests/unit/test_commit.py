@@ -76,6 +76,17 @@ def test_all_is_synced_before_the_journal_names_it(many: int, top: Path, monkeyp
     assert before == ([] if many == 1 else ["1", "2", "3"])
 
 
+def test_where_one_file_system_cannot_be_synced_all_are(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[bool]()
+    monkeypatch.setattr(commit, "MANY", 1)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_names, **_options: SimpleNamespace(syncfs=lambda _handle: -1))
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.ENOSYS)
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    write(top)
+    assert tree(top) == placed(AFTER)
+    assert synced
+
+
 def test_a_file_system_that_could_not_write_all_ends_the_run(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "MANY", 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda *_names, **_options: SimpleNamespace(syncfs=lambda _handle: -1))
