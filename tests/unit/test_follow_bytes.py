@@ -195,3 +195,9 @@ def test_what_is_said_of_others(raw: Raw, answer: bytes, kind: type[FollowError]
     raw.answer = answer
     with pytest.raises(kind, match=message):
         raw.listed()
+
+
+def test_an_event_without_an_end(raw: Raw) -> None:
+    raw.answer = plain(b"x" * (5 << 20))
+    with pytest.raises(Malformed, match="an event has more than"):
+        raw.watched()

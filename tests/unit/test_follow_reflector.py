@@ -206,6 +206,12 @@ def test_silence_is_noticed(api: ScriptedApi, kubeconfig: Path) -> None:
         assert "resourceVersion" not in api.counts.of("list")[-1].query
 
 
+def test_bookmarks_are_no_silence(kubeconfig: Path) -> None:
+    with Following(kubeconfig, PODS, replace(QUICK, patience=1)) as it:
+        it.until(lambda: it.reflector.counters.events >= 14)
+        assert (it.reasons, it.reflector.counters.lists) == ([], 1)
+
+
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_restart_with_another_history(api: ScriptedApi, kubeconfig: Path, refuses: bool) -> None:
     """Some servers refuse a version that is yet to come, others wait for it in silence, and bookmarks tell."""

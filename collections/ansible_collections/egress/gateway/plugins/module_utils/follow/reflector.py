@@ -4,7 +4,10 @@
 """Follows one kind of object: a list, then a watch from its version, and a list again where the watch cannot go on.
 
 A list is compared with what is known, so that what was missed comes as changes, deletions included. Without an API
-what is known stays. Source: k8s.io/client-go, tools/cache/reflector.go, and the API concepts of the documentation.
+what is known stays. A server with an older history is noticed by its lower versions, unless they have caught up with
+ours before we ask again: etcd is to be restored with --bump-revision --mark-compacted.
+
+Source: k8s.io/client-go, tools/cache/reflector.go, and the API concepts of the documentation.
 """
 
 from __future__ import annotations

@@ -175,7 +175,14 @@ def test_deletions_come_first_and_together() -> None:
     assert script.emitted == [[(None, "x"), (None, "y")], [("x", None), (None, "z"), ("y", "y")]]
 
 
+LATE = [
+    event("ADDED", "x", "6"),
+    event("ADDED", "x", "9", "u2"),
+    event("DELETED", "x", "10", "u2"),
+    event("ADDED", "x", "8"),
+]
 EVENTS = [
+    (LATE, [[(None, "x")], [("x", "x")], [("x", None)]], 1),
     ([event("ADDED", "x", "6"), event("ADDED", "x", "6")], [[(None, "x")]], 1),
     ([event("MODIFIED", "x", "6")], [[(None, "x")]], 0),
     ([event("ADDED", "x", "7"), event("MODIFIED", "x", "6", "", "10.0.0.2")], [[(None, "x")]], 1),
@@ -221,6 +228,17 @@ def test_versions_that_go_back_are_another_history() -> None:
     assert script.told[1].reason == "GET /api/v1/pods: versions went back from 500 to 7"
     assert script.versions()[:4] == [("list", "0"), ("watch", "500"), ("list", None), ("watch", "8")]
     assert script.emitted == [[(None, "x")], [("x", "x")]]
+
+
+def test_nothing_of_the_other_history_is_remembered() -> None:
+    changed = event("MODIFIED", "x", "9", "", "10.0.0.2")
+    deleted = Script(
+        ("500", [pod("x", "400")]), [event("DELETED", "x", "600"), bookmark("7")], ("8", [pod("x", "6")]), [changed]
+    )
+    assert deleted.run().emitted == [[(None, "x")], [("x", None)], [(None, "x")], [("x", "x")]]
+    unreadable = {**pod("x", "6"), "status": {"phase": 7}}
+    kept = Script(("500", [pod("x", "400")]), [bookmark("7")], ("8", [unreadable]), [changed])
+    assert kept.run().emitted == [[(None, "x")], [("x", "x")]]
 
 
 def test_what_emit_raises_ends_it() -> None:
