@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.commit import FileChange, replace_file, write_together
@@ -60,14 +62,21 @@ def _digest(text: str) -> str:
 
 def input_digest(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> str:
     """Of what the input means: neither the order of objects and of sets nor the names of files change it."""
+    digest = hashlib.sha256()
+    encode = msgspec.json.Encoder(order="sorted").encode
+    for part in _input(documents, resolved, settings):
+        digest.update(encode(part) + b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _input(documents: Sequence[Document], resolved: Resolved, settings: Settings) -> Iterator[object]:
     cluster = resolved.cluster
-    parts = sorted(map(_meaning, documents))
-    parts.append(json.dumps(descriptions(resolved), sort_keys=True))
-    parts += [repr((n.name, sorted(n.labels.items()), n.addresses, n.pod_cidrs)) for n in cluster.nodes]
-    parts += [repr((p.key, sorted(p.labels.items()), p.node, p.addresses)) for p in cluster.pods]
-    parts += [repr((n.name, sorted(n.labels.items()))) for n in cluster.namespaces]
-    parts += [repr(resolved.inside), repr(settings)]
-    return _digest("\n".join(parts))
+    yield from sorted(map(_meaning, documents))
+    yield descriptions(resolved)
+    yield from ((n.name, n.labels, repr((n.addresses, n.pod_cidrs))) for n in cluster.nodes)
+    yield from ((p.key, p.labels, p.node, [f"{f} {value:x}" for f, value in p.addresses]) for p in cluster.pods)
+    yield from ((n.name, n.labels) for n in cluster.namespaces)
+    yield from (repr(resolved.inside), repr(settings))
 
 
 def _meaning(document: Document) -> str:
@@ -88,28 +97,29 @@ def changes(compiled: Compiled, out: Path, *, thorough: bool = False) -> tuple[F
 
     Files that are known to be as they should are not read; ``thorough`` reads every one.
     """
-    return _changes(
-        {compiled.lock_path: compiled.lock_text}, compiled.files, out, None if thorough else KnownFiles(out)
-    )
+    pending = _changes(compiled.files, out, None if thorough else KnownFiles(out))
+    return _in_order([*pending.values(), *_changed(compiled.lock_path, compiled.lock_text)])
 
 
-def _changes(
-    others: Mapping[Path, str], files: Mapping[str, str], out: Path, known: KnownFiles | None
-) -> tuple[FileChange, ...]:
-    digests = _digests(files)
-    wanted = {out / name: (text, name) for name, text in files.items()} | {p: (t, "") for p, t in others.items()}
-    found: list[FileChange] = []
-    for path, (text, name) in wanted.items():
+def _changes(files: Mapping[str, str], out: Path, known: KnownFiles | None) -> dict[str, FileChange]:
+    """By name what differs below ``out``.  There are tens of thousands of files: a Path is made where one changes."""
+    digests, found, top = _digests(files), dict[str, FileChange](), str(out)
+    for name, text in files.items():
         digest = digests.get(name)
         if known is not None and digest is not None and known.has(name, digest):
             continue
-        before = _read(path)
+        before = _read(f"{top}/{name}")
         if before != text:
-            found.append(FileChange(path, before, text))
+            found[name] = FileChange(out / name, before, text)
         elif known is not None and digest is not None:
             known.note(name, digest)
-    found += [FileChange(path, _read(path), None) for path in _stale(out, wanted)]
-    return tuple(sorted(found, key=lambda change: change.path))
+    return found | {name: FileChange(out / name, _read(f"{top}/{name}"), None) for name in _stale(out, files)}
+
+
+def _changed(path: Path, text: str) -> tuple[FileChange, ...]:
+    """One file, where it differs."""
+    before = _read(str(path))
+    return (FileChange(path, before, text),) if before != text else ()
 
 
 def _digests(files: Mapping[str, str]) -> dict[str, str]:
@@ -118,58 +128,61 @@ def _digests(files: Mapping[str, str]) -> dict[str, str]:
     return {f"{NODES}/{node}/{name}": digest for node, e in nodes.items() for name, digest in e["files"].items()}
 
 
-def _stale(out: Path, wanted: Container[Path]) -> set[Path]:
+def _stale(out: Path, wanted: Container[str]) -> set[str]:
     """Of the nodes' files that the manifest in ``out`` lists those that nobody wants: nothing else there is ours."""
     try:
         nodes = json.loads((out / MANIFEST).read_bytes())["nodes"]
-        listed = {out / NODES / node / name for node, entry in nodes.items() for name in entry["files"]}
-        stale = {path for path in listed if path not in wanted}
+        listed = {f"{NODES}/{node}/{name}" for node, entry in nodes.items() for name in entry["files"]}
+        stale = {name for name in listed if name not in wanted}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
     inside = (out / NODES).resolve()
-    return {path for path in stale if path.is_file() and path.resolve().is_relative_to(inside)}
+    return {name for name in stale if (out / name).is_file() and (out / name).resolve().is_relative_to(inside)}
 
 
 def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
     """Writes what differs, bundle and lock file together or neither; tells what it wrote.  Raises OSError, Busy."""
     with sole_writer(out, compiled.lock_path):
-        return _write(compiled, out, {compiled.lock_path: compiled.lock_text})
+        return _write(compiled, out, _changed(compiled.lock_path, compiled.lock_text))
 
 
 def write_files(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:
     """The same without the lock file, for a bundle beside the one that is committed."""
     with sole_writer(out):
-        return _write(compiled, out, {})
+        return _write(compiled, out, ())
 
 
-def _write(compiled: Compiled, out: Path, others: Mapping[Path, str]) -> tuple[FileChange, ...]:
+def _write(compiled: Compiled, out: Path, lock: tuple[FileChange, ...]) -> tuple[FileChange, ...]:
     known = KnownFiles(out)
-    pending = _changes(others, compiled.files, out, known)
-    beside = next((change for change in pending if change.path in others), None)
-    write_together(_manifest_last((change for change in pending if change is not beside), out), out, beside)
+    pending = _changes(compiled.files, out, known)
+    manifest = [pending[MANIFEST]] if MANIFEST in pending else []
+    others = _in_order(change for name, change in pending.items() if name != MANIFEST)
+    write_together([*others, *manifest], out, *lock)
     digests = _digests(compiled.files)
-    for name in (str(change.path.relative_to(out)) for change in pending if change is not beside):
+    for name in pending:
         if name in digests:
             known.note(name, digests[name])
     known.save()
-    return pending
+    return _in_order([*pending.values(), *lock])
 
 
 def write_lock(compiled: Compiled) -> bool:
     """Writes the lock file alone where it differs; whether it did.  Raises OSError, Busy."""
     with sole_writer(compiled.lock_path.parent):
-        if _read(compiled.lock_path) == compiled.lock_text:
+        if _read(str(compiled.lock_path)) == compiled.lock_text:
             return False
         replace_file(compiled.lock_path, compiled.lock_text)
         return True
 
 
-def _manifest_last(pending: Iterable[FileChange], out: Path) -> list[FileChange]:
-    return sorted(pending, key=lambda change: (change.path == out / MANIFEST, change.path))
+def _in_order(found: Iterable[FileChange]) -> tuple[FileChange, ...]:
+    """As paths are sorted, by their parts."""
+    return tuple(sorted(found, key=lambda change: str(change.path).split("/")))
 
 
-def _read(path: Path) -> str | None:
+def _read(path: str) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", errors="replace")
+        with open(path, "rb") as file:  # noqa: PTH123 - to make a Path takes as long as to find no file
+            return file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from egress_compiler.source import Position, SourceFile
@@ -47,6 +48,17 @@ class Spot(NamedTuple):
         return known[part] if isinstance(known, Sequence) and part < len(known) else None
 
 
+class LaterSpot:
+    """A spot that is made when somebody asks for it: of most documents nobody does."""
+
+    def __init__(self, make: Callable[[], Spot]) -> None:
+        self._make = make
+
+    @cached_property
+    def spot(self) -> Spot:
+        return self._make()
+
+
 class Places(Protocol):
     """Where in a document something stands, which is all that typed values keep of it; ``Document`` has the promises.
 
@@ -65,15 +77,21 @@ class Places(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """``data`` is JSON-like; ``spot`` has the places of all that is in it.
+    """``data`` is JSON-like; ``spot`` has the places of all that is in it, and ``given`` is it or makes it.
 
-    ``faults`` are the paths of values that were reported as wrong already: what follows from them is no news.
+    ``faults`` are the paths of values that were reported as wrong already: what follows from them is no news.  Without
+    ``nulls`` no value in it is null; with it some may be.
     """
 
     source: SourceFile
     data: Plain
-    spot: Spot = field(repr=False)
+    given: Spot | LaterSpot = field(repr=False)
     faults: frozenset[Path] = frozenset()
+    nulls: bool = True
+
+    @property
+    def spot(self) -> Spot:
+        return self.given.spot if isinstance(self.given, LaterSpot) else self.given
 
     def _walk(self, path: Path) -> tuple[Spot, int]:
         """The spot at ``path`` or of its nearest ancestor that exists, and how many steps were possible."""
@@ -123,8 +141,9 @@ class Document:
         """``data``, which stands at ``path``, as a document of its own."""
         depth = len(path)
         faults = frozenset(fault[depth:] for fault in self.faults if fault[:depth] == path)
-        return Document(self.source, data, self._walk(path)[0], faults)
+        given = LaterSpot(lambda: self._walk(path)[0]) if isinstance(self.given, LaterSpot) else self._walk(path)[0]
+        return Document(self.source, data, given, faults, self.nulls)
 
     def with_data(self, data: Plain, faults: frozenset[Path] | None = None) -> Document:
         """The same places for changed data."""
-        return replace(self, data=data, faults=self.faults if faults is None else faults)
+        return replace(self, data=data, faults=self.faults if faults is None else faults, nulls=True)

@@ -32,7 +32,7 @@ class KnownFiles:
     """The files below ``out`` by their names there; a digest is any text that stands for a content."""
 
     def __init__(self, out: Path) -> None:
-        self._out = out
+        self._out = str(out)
         self._path = _place(out)
         self._before = _read(self._path)
         self._now: dict[str, tuple[_State, str]] = {}
@@ -40,14 +40,14 @@ class KnownFiles:
     def has(self, name: str, digest: str) -> bool:
         """Whether the file is known to have the content; where it is not, it has to be read."""
         known = self._before.get(name)
-        if known is None or known[1] != digest or _state(self._out / name) != known[0]:
+        if known is None or known[1] != digest or _state(f"{self._out}/{name}") != known[0]:
             return False
         self._now[name] = known
         return True
 
     def note(self, name: str, digest: str) -> None:
         """The file has the content: it was just read or written."""
-        state = _state(self._out / name)
+        state = _state(f"{self._out}/{name}")
         if state is not None and state[-1] < time.time_ns() - QUIET_NS:
             self._now[name] = (state, digest)
 
@@ -79,9 +79,9 @@ def _read(path: Path | None) -> dict[str, tuple[_State, str]]:
     return {}
 
 
-def _state(path: Path) -> _State | None:
+def _state(path: str) -> _State | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - to make a Path takes longer than to ask
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

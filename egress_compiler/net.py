@@ -58,12 +58,16 @@ def parse_address(text: str) -> Address:
     Raises AddressError for anything else: leading zeros, zone identifiers, IPv4-mapped IPv6.
     """
     # A cluster's addresses have few beginnings, one for each node, so all but the last part is mostly known.
-    six = ":" in text
-    head, _, tail = text.rpartition(":" if six else ".")
-    first, last = (_beginning6(head), _hextet(tail)) if six else (_beginning4(head), _octet(tail))
-    if first is not None and last is not None:
-        return Address(6 if six else 4, first + last)
-    return _parse_whole(text)
+    head, six, tail = text.rpartition(":")
+    if six:
+        first, last = _beginning6(head), _hextet(tail)
+    else:
+        head, _, tail = text.rpartition(".")
+        first, last = _beginning4(head), _octet(tail)
+    if first is None or last is None:
+        return _parse_whole(text)
+    # As Address(...), without a call in between: a large cluster has hundreds of thousands.
+    return tuple.__new__(Address, (6 if six else 4, first + last))
 
 
 @lru_cache(maxsize=32_768)

@@ -19,7 +19,8 @@ from egress_compiler.allocate.judge import check_lock
 from egress_compiler.allocate.readiness import check_readiness
 from egress_compiler.allocate.seed import check_kept, seeded
 from egress_compiler.allocate.withdrawn import check_withdrawn
-from egress_compiler.analyze import analyze, analyze_files
+from egress_compiler.analyze import analyze, analyze_files, analyze_selections
+from egress_compiler.asked import Asked, namespaces_asked
 from egress_compiler.bundle import bundle_files
 from egress_compiler.classify import Classified, classify
 from egress_compiler.contract.plan import NodePlan
@@ -103,24 +104,34 @@ class Compilation(Analysis):
 
 
 @contextmanager
-def without_cycle_collection() -> Iterator[None]:
+def without_cycle_collection(*, for_good: bool = False) -> Iterator[None]:
     """For work on a large cluster, a third of whose time it would cost, and more the larger the cluster is.
 
     Python looks for cycles of references whenever there are many new objects, and here all of them stay: it would go
-    through the cluster again and again.  None of ours is in a cycle; the few that libraries leave wait until the end.
+    through the cluster again and again.  None of ours is in a cycle; the few that libraries leave wait until the end,
+    or with ``for_good``, for a process that ends then, are never looked for.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if for_good:
+            gc.freeze()
         if enabled:
             gc.enable()
 
 
 @without_cycle_collection()
-def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
-    """What is decided; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics."""
+def analyse(inputs: Inputs, lock: Lock | None = None, asked: Asked | None = None) -> Analysis:
+    """What is decided; ``lock`` stands in for the lock file.  Raises InvalidInput with all diagnostics.
+
+    ``asked`` is the one question that the result is for: policies have selected no pods but those that the answer
+    depends on.  Errors are the same without a question.  Warnings about what policies of other namespaces select are
+    left out, unless they count as errors: then nothing is.
+    """
+    if inputs.warnings_as_errors:
+        asked = None
     found, read = Collector(), Collector()
 
     documents = load_documents(inputs.policies, read)
@@ -134,9 +145,10 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
         policies = validate_policies(documents, found)
         found.raise_if_missing("cluster", "settings", "cluster-info")
         hosts = choose_hosts(cluster, policies.gateways, settings, lock, found)
-        resolved = resolve(policies, hosts, settings, found)
+        resolved = resolve(policies, hosts, settings, found, asked)
         classified = classify(resolved)
-        analyze(classified, settings, uplinks, lock, found)
+        analyze(resolved, settings, uplinks, lock, found)
+        analyze_selections(classified, found, namespaces_asked(asked, cluster) if asked is not None else None)
         found.raise_if_failed()
 
         allocation = allocate(resolved, seeded(lock, imported, resolved), settings, found, rebalance=inputs.rebalance)
@@ -149,16 +161,17 @@ def analyse(inputs: Inputs, lock: Lock | None = None) -> Analysis:
         return classified, allocation
 
     quarantined: tuple[str, ...] = ()
-    asked = settings.quarantine if inputs.quarantine is None else inputs.quarantine
-    if asked and not found.failed:
+    holding = settings.quarantine if inputs.quarantine is None else inputs.quarantine
+    if holding and not found.failed:
         (classified, allocation), documents, quarantined, found = hold_back(documents, read, lock, found, stages)
     else:
         found.take(read)
         classified, allocation = stages(documents, found)
-    if asked or (lock.good and settings.quarantine is None):
+    if holding or (lock.good and settings.quarantine is None):
         allocation = replace(allocation, lock=replace(allocation.lock, good=good_states(documents)))
 
-    found.warn_of_unused()
+    if asked is None:
+        found.warn_of_unused()
     if inputs.warnings_as_errors:
         refuse_open_warnings(found.found)
 

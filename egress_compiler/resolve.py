@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from egress_compiler.asked import Asked, pods_asked
 from egress_compiler.diagnostics import Collector, counted
 from egress_compiler.hosts import NO_HOSTS, Hosts, hosts_of
 from egress_compiler.inside import cluster_inside, inside_by_files
@@ -76,20 +77,29 @@ class Resolved:
     families: tuple[Family, ...]
 
 
-def resolve(policy_set: PolicySet, cluster: Cluster, settings: Settings, found: Collector) -> Resolved:
-    """Everything that follows from policies and cluster together; errors and warnings go to ``found``."""
+def resolve(
+    policy_set: PolicySet, cluster: Cluster, settings: Settings, found: Collector, asked: Asked | None = None
+) -> Resolved:
+    """Everything that follows from policies and cluster together; errors and warnings go to ``found``.
+
+    With a question policies select pods only among those that its answer depends on.
+    """
     gateways = {gateway.name: _gateway(gateway, policy_set, cluster, found) for gateway in policy_set.gateways}
     labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
     hosts = hosts_of(cluster, policy_set.gateways, settings)
-    policies = _policies(policy_set, cluster, hosts, labels, found)
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
+    among: Sequence[int] = range(len(cluster.pods))
+    if asked is not None:
+        gateway_nodes = (node.name for gateway in gateways.values() for node in gateway.nodes)
+        among = pods_asked(asked, cluster, gateway_nodes, inside.pods)
+    policies = _policies(policy_set, _Selection(cluster, among), hosts, labels, found)
     families = _families(policy_set, cluster)
     return Resolved(cluster, gateways, policies, inside.everything, inside.pods, hosts, families)
 
 
 def selected_among(pods: Sequence[Pod], resolved: Resolved) -> frozenset[int]:
     """Positions of those of ``pods``, which need not be the cluster's, that a policy selects."""
-    selection = _Selection(replace(resolved.cluster, pods=tuple(pods)))
+    selection = _Selection(replace(resolved.cluster, pods=tuple(pods)), range(len(pods)))
     return frozenset(p for policy in resolved.policies for p in selection.sources(policy.policy)[0])
 
 
@@ -97,19 +107,18 @@ def resolve_files(policy_set: PolicySet, found: Collector) -> Resolved:
     """What of it the policy files decide by themselves: no node, no pod, and of the inside what they name."""
     cluster = Cluster((), (), (), (), {}, {4: (), 6: ()}, {4: (), 6: ()})
     gateways = {gateway.name: ResolvedGateway(gateway, ()) for gateway in policy_set.gateways}
-    policies = _policies(policy_set, cluster, NO_HOSTS, None, found)
+    policies = _policies(policy_set, _Selection(cluster, ()), NO_HOSTS, None, found)
     inside = inside_by_files(policy_set.cluster_info)
     return Resolved(cluster, gateways, policies, inside, {4: (), 6: ()}, NO_HOSTS, FAMILIES)
 
 
 def _policies(
     policy_set: PolicySet,
-    cluster: Cluster,
+    selection: _Selection,
     hosts: Hosts,
     labels: Mapping[str, Mapping[str, str]] | None,
     found: Collector,
 ) -> tuple[ResolvedPolicy, ...]:
-    selection = _Selection(cluster)
     policies: list[ResolvedPolicy] = []
     for one in wanted_by(policy_set, labels, found):
         pods, unserved, whole = selection.sources(one.policy)
@@ -150,17 +159,19 @@ def _gateway(gateway: Gateway, policy_set: PolicySet, cluster: Cluster, found: C
 class _PodIndex:
     """Positions of pods by namespace and label, each index built when it is first asked."""
 
-    def __init__(self, pods: Sequence[Pod]) -> None:
+    def __init__(self, pods: Sequence[Pod], among: Sequence[int]) -> None:
+        """Of the pods at the positions ``among``, which ascend."""
         self._labels = [pod.labels for pod in pods]
+        self._among = among
         self._by_namespace: dict[str, list[int]] = {}
         self._indexes: dict[str, LabelIndex] = {}
-        for position, pod in enumerate(pods):
-            self._by_namespace.setdefault(pod.namespace, []).append(position)
+        for position in among:
+            self._by_namespace.setdefault(pods[position].namespace, []).append(position)
 
     def inside(self, namespaces: frozenset[str] | None) -> Sequence[int]:
         """The pods of ``namespaces``, None being all; ascending."""
         if namespaces is None:
-            return range(len(self._labels))
+            return self._among
         return sorted(position for name in namespaces for position in self._by_namespace.get(name, ()))
 
     def select(self, selector: LabelSelector, namespaces: frozenset[str] | None) -> list[int]:
@@ -171,7 +182,7 @@ class _PodIndex:
 
     @cached_property
     def _everywhere(self) -> LabelIndex:
-        return LabelIndex(self._labels)
+        return LabelIndex(self._labels, self._among)
 
     def _of(self, namespace: str) -> LabelIndex:
         known = self._indexes.get(namespace)
@@ -181,14 +192,14 @@ class _PodIndex:
 
 
 class _Selection:
-    """Selects pods by namespace and label."""
+    """Selects pods by namespace and label, of those at the positions ``among``, which ascend."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, among: Sequence[int]) -> None:
         self._cluster = cluster
-        self._pods = _PodIndex(cluster.pods)
+        self._pods = _PodIndex(cluster.pods, among)
         self._namespaces = LabelIndex([namespace.labels for namespace in cluster.namespaces])
         others = frozenset(cluster.others)
-        self._unserved = frozenset(p for p, pod in enumerate(cluster.pods if others else ()) if pod.node in others)
+        self._unserved = frozenset(p for p in (among if others else ()) if cluster.pods[p].node in others)
 
     def sources(self, policy: Policy) -> tuple[tuple[int, ...], tuple[int, ...], Mapping[Family, Intervals]]:
         """The pods a policy selects on hosts, those that it selects elsewhere, and the subnets that it takes whole."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -193,25 +193,40 @@ def _family_field(address: str) -> str:
     return "ipv6" if ":" in address else "ipv4"
 
 
-def endpoint_slices(resolved: Resolved, limit: int) -> list[dict[str, Any]]:
-    """The pods of every podSelector policy, at most ``limit`` a slice; no two slices share a name."""
-    slices: list[dict[str, Any]] = []
+class Endpoint(NamedTuple):
+    """A pod in an endpoint slice, with its addresses of the families that its gateway can carry."""
+
+    ns: str
+    pod: str
+    node: str
+    ipv4: tuple[str, ...]
+    ipv6: tuple[str, ...]
+
+
+def endpoint_slices(resolved: Resolved, limit: int) -> Iterator[dict[str, Any]]:
+    """The pods of every podSelector policy, at most ``limit`` a slice, and none with 0; no two slices share a name."""
+    if not limit:
+        return
+    known: dict[tuple[int, Sequence[Family]], Endpoint] = {}
     for policy in sorted(resolved.policies, key=lambda p: p.policy.ref):
-        if policy.policy.pod_selector is not None:
-            pods = policy.pods
-            for part, start in enumerate(range(0, len(pods), limit)):
-                slices.append(_slice(policy, part, pods[start : start + limit], resolved))
-    return slices
+        if policy.policy.pod_selector is None:
+            continue
+        families = resolved.gateways[policy.gateway.name].families
+        for part, start in enumerate(range(0, len(policy.pods), limit)):
+            endpoints: list[Endpoint] = []
+            for pod in policy.pods[start : start + limit]:
+                made = known.get((pod, families))
+                if made is None:
+                    made = known[pod, families] = _endpoint(resolved, pod, families)
+                endpoints.append(made)
+            yield _slice(policy, part, endpoints)
 
 
-def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Resolved) -> dict[str, Any]:
+def _slice(policy: ResolvedPolicy, part: int, endpoints: list[Endpoint]) -> dict[str, Any]:
     ref = policy.policy.ref
     kind = "EgressEndpointSlice" if ref.namespace else "EgressClusterEndpointSlice"
     digest = hashlib.sha256(f"{ref} {part}".encode()).hexdigest()[:5]
-    families = resolved.gateways[policy.gateway.name].families
-    made = _object(
-        kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=[_endpoint(resolved, p, families) for p in pods]
-    )
+    made = _object(kind, f"{ref.name[:240]}-{digest}", ref.namespace, endpoints=endpoints)
     made["metadata"]["labels"] = {POLICY_LABEL: ref.name[:63]}
     if policy.policy.uid:
         # An API server takes no owner without the uid, which only the cluster's own export of the policy has.
@@ -220,11 +235,10 @@ def _slice(policy: ResolvedPolicy, part: int, pods: Iterable[int], resolved: Res
     return made
 
 
-def _endpoint(resolved: Resolved, position: int, families: Sequence[Family]) -> dict[str, Any]:
-    """The pod with its addresses of the families that its gateway can carry."""
+def _endpoint(resolved: Resolved, position: int, families: Sequence[Family]) -> Endpoint:
     pod = resolved.cluster.pods[position]
     texts: dict[Family, list[str]] = {4: [], 6: []}
     for family, value in pod.addresses:
         if family in families:
             texts[family].append(format_address(family, value))
-    return {"ns": pod.namespace, "pod": pod.name, "node": pod.node, "ipv4": texts[4], "ipv6": texts[6]}
+    return Endpoint(pod.namespace, pod.name, pod.node, tuple(texts[4]), tuple(texts[6]))

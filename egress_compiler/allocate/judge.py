@@ -148,7 +148,7 @@ class _Judge:
                 continue
             if entry.node and policy.policy.use_node_ip and entry.gateway == policy.gateway.name:
                 now = self.allocation.lock.policies[key]
-                self._check_node(key, entry.gateway, entry.node, now, self._at("policies", key, "node"))
+                self._check_node(key, entry.gateway, entry.node, now, "policies")
             if entry.gateway not in self.resolved.gateways:
                 self._unusable(
                     f"{key} was given its EIP by EgressGateway {quoted(entry.gateway)}, which does not exist: "
@@ -161,24 +161,26 @@ class _Judge:
         """An EIP that no gateway has, under another name than its own, or away from the node of its pin."""
         if key in self.allocation.groups and not entry.pinned:
             now = self.allocation.lock.eips.get(key)
-            self._check_node(key, key.partition("/")[0], entry.node, now, self._at("eips", key, "node"))
+            self._check_node(key, key.partition("/")[0], entry.node, now, "eips")
             return
         name, _, text = key.partition("/")
         resolved = self.resolved.gateways.get(name)
-        place = self._key_at("eips", key)
         if resolved is None:
             if entry.pinned or "/" not in key:
-                self._unusable(f"{quoted(key)}: there is no EgressGateway {quoted(name)}, and so no such EIP", place)
+                self._unusable(
+                    f"{quoted(key)}: there is no EgressGateway {quoted(name)}, and so no such EIP",
+                    self._key_at("eips", key),
+                )
             return
         pair = pair_named(resolved.gateway, text)
         if pair is None:
             problem = _problem(text)
             if problem or entry.pinned or not self._was_given(name, text):
-                self._unusable(problem or f"{text} is not in the pool of EgressGateway {name}", place)
+                message = problem or f"{text} is not in the pool of EgressGateway {name}"
+                self._unusable(message, self._key_at("eips", key))
         elif pair.text != text:
-            self._unusable(
-                f"{quoted(key)} is not how the lock file names an EIP", place, hint=f"write {name}/{pair.text}"
-            )
+            message = f"{quoted(key)} is not how the lock file names an EIP"
+            self._unusable(message, self._key_at("eips", key), hint=f"write {name}/{pair.text}")
         elif entry.pinned and key in self.allocation.groups:
             self._check_pin(key, name, entry)
 
@@ -191,12 +193,11 @@ class _Judge:
         known = contains(gateway.pool[family], value) or contains(gateway.released[family], value)
         return known or self._was_given(gateway.name, text)
 
-    def _check_node(
-        self, what: str, gateway: str, node: str, now: EipLock | PolicyLock | None, place: Position | None
-    ) -> None:
+    def _check_node(self, what: str, gateway: str, node: str, now: EipLock | PolicyLock | None, section: str) -> None:
         """A node on which no run can have put anything: it has no slot in the lock.  One that had left is no news."""
         if now is not None and now.node != node and f"{gateway}/{node}" not in self.lock.slots:
-            self._unusable(f"no run put {what} on {quoted(node)}: it is on {now.node} from now on", place)
+            message = f"no run put {what} on {quoted(node)}: it is on {now.node} from now on"
+            self._unusable(message, self._at(section, what, "node"))
 
     def _was_given(self, gateway: str, text: str) -> bool:
         return any(e.gateway == gateway and text in (e.ipv4, e.ipv6) for e in self.lock.policies.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from egress_compiler.analyze.selection import source_place
 from egress_compiler.diagnostics import Collector, Related, counted, listing
@@ -27,9 +27,13 @@ def check_fleet(resolved: Resolved, lock: Lock, found: Collector) -> None:
             _report_needed(needing, other, _needs(needing, other, lock), found)
     for others in by_reason.values():
         _report_waiting(others, found)
-    for policy in resolved.policies:
-        _check_pods(policy, resolved, found)
     _check_pod_addresses(resolved, found)
+
+
+def check_unserved(resolved: Resolved, policies: Iterable[ResolvedPolicy], found: Collector) -> None:
+    """A warning for each of ``policies`` with pods that would have an EIP elsewhere, and have none where they are."""
+    for policy in policies:
+        _check_pods(policy, resolved, found)
 
 
 def _needs(gateway: ResolvedGateway, other: OtherNode, lock: Lock) -> str:
@@ -69,7 +73,6 @@ def _report_waiting(others: Sequence[OtherNode], found: Collector) -> None:
 
 
 def _check_pods(policy: ResolvedPolicy, resolved: Resolved, found: Collector) -> None:
-    """Pods that would have an EIP elsewhere, and have none here."""
     if not policy.unserved:
         return
     pods = resolved.cluster.pods

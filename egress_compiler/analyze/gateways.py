@@ -8,11 +8,17 @@ from egress_compiler.resolve import Resolved, ResolvedGateway, ResolvedPolicy
 
 
 def check_gateways(resolved: Resolved, found: Collector) -> None:
-    """Pools smaller than what is asked of them, and families that a gateway cannot carry."""
+    """Pools smaller than what is asked of them, and EIPs of families that no node of the gateway has."""
     check_pool_sizes(resolved, found)
     for name, policies in _by_gateway(resolved).items():
         for family in FAMILIES:
             _check_promised(resolved.gateways[name], family, policies, found)
+
+
+def check_families(resolved: Resolved, found: Collector) -> None:
+    """Families that pods send and their gateway cannot carry."""
+    for name, policies in _by_gateway(resolved).items():
+        for family in FAMILIES:
             if family in resolved.families:
                 _check_family(resolved.gateways[name], family, policies, resolved, found)
 

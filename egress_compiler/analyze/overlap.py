@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -46,18 +46,20 @@ class _Record:
             self.equals.setdefault(example.loss.to, example)
 
 
-def check_overlaps(classified: Classified, found: Collector) -> None:
-    """Warnings for policies that are wholly shadowed, and for those that overlap with equal priority."""
+def check_overlaps(classified: Classified, policies: Collection[int], found: Collector) -> None:
+    """Warnings for those of ``policies``, by position, that are wholly shadowed or overlap with equal priority."""
     records = [_Record(policy.policy.priority) for policy in classified.resolved.policies]
     for family in FAMILIES:
         for order, source in _orders(classified, family).items():
+            if not any(position in policies for position in order):
+                continue
             for outcome in classified.outcomes(order, family):
                 record = records[outcome.policy]
                 record.wins |= bool(outcome.won)
                 for loss in outcome.lost:
                     record.lost_to(records[loss.to], _Example(family, source, loss))
-    for position, record in enumerate(records):
-        _report(classified, position, record, found)
+    for position in policies:
+        _report(classified, position, records[position], found)
 
 
 def _orders(classified: Classified, family: Family) -> dict[PolicyOrder, Source]:

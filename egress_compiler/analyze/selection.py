@@ -9,17 +9,15 @@ from egress_compiler.diagnostics import Collector, counted, listing, nearest, qu
 from egress_compiler.labels import LabelIndex, Requirement
 from egress_compiler.model.cluster import HostNetworkPod, Pod
 from egress_compiler.model.policy import Policy
-from egress_compiler.resolve import Resolved
+from egress_compiler.resolve import Resolved, ResolvedPolicy
 from egress_compiler.source import Position
 
 
-def check_selection(resolved: Resolved, found: Collector) -> None:
-    """Namespaces that do not exist, policies without pods, pods with their node's address, nodes that nobody knows."""
+def check_selection(resolved: Resolved, policies: Iterable[ResolvedPolicy], found: Collector) -> None:
+    """Of ``policies`` those whose namespace does not exist, without pods, or for pods with their node's address."""
     namespaces = [namespace.name for namespace in resolved.cluster.namespaces]
-    if not namespaces:
-        _check_namespaces_needed(resolved, found)
     known, hosts, values = frozenset(namespaces), _HostNetwork(resolved), _LabelValues(resolved)
-    for policy in resolved.policies:
+    for policy in policies:
         namespace = policy.policy.ref.namespace
         if namespace and known and namespace not in known:
             _report_unknown_namespace(policy.policy, namespaces, found)
@@ -32,7 +30,6 @@ def check_selection(resolved: Resolved, found: Collector) -> None:
         if in_vain and (known or not _selects_namespaces(policy.policy)):
             message, why = f"{policy.policy.ref} selects no pod", values.why_nothing(policy.policy)
             found.warning("selects-nothing", message, source_place(policy.policy), hint=why)
-    _check_nodes(resolved, found)
 
 
 def _report_unknown_namespace(policy: Policy, namespaces: Sequence[str], found: Collector) -> None:
@@ -61,9 +58,10 @@ def source_place(policy: Policy) -> Position:
     return policy.document.key_at("spec", "appliedTo", "podSelector" if policy.pod_selector else "podSubnet")
 
 
-def _check_namespaces_needed(resolved: Resolved, found: Collector) -> None:
+def check_namespaces_known(resolved: Resolved, found: Collector) -> None:
+    """An error where policies select namespaces, and the cluster files have none."""
     selecting = [p.policy for p in resolved.policies if _selects_namespaces(p.policy)]
-    if selecting:
+    if selecting and not resolved.cluster.namespaces:
         first = selecting[0]
         more = f" and {counted(len(selecting) - 1, 'other policy', 'other policies')}" if len(selecting) > 1 else ""
         found.error(
@@ -151,7 +149,7 @@ class _LabelValues:
         return f"no pod {where} has {shown}; {guess}"
 
 
-def _check_nodes(resolved: Resolved, found: Collector) -> None:
+def check_nodes_known(resolved: Resolved, found: Collector) -> None:
     """Selected pods on nodes that the cluster files do not have would leave as if there were no policy."""
     cluster = resolved.cluster
     known = {node.name for node in cluster.all_nodes}

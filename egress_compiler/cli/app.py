@@ -5,26 +5,33 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import click
 
 from egress_compiler.cli import signals, streams
-from egress_compiler.cli.compile import compile_command, validate_command
-from egress_compiler.cli.explain import explain_command
-from egress_compiler.cli.lab import echo_server_command, lab_group
-from egress_compiler.cli.move import move_command
-from egress_compiler.cli.output import Run, report
-from egress_compiler.cli.plan import plan_command
-from egress_compiler.cli.schema import schema_command
-from egress_compiler.cli.snapshot import snapshot_command
-from egress_compiler.cli.status import status_command
+from egress_compiler.cli.output import Failed, Run, report
 from egress_compiler.diagnostics import Diagnostic, InvalidInput, Severity, printable
-from egress_compiler.lab.errors import LabError
 
 EXIT_INVALID = 1
 EXIT_USAGE = 64
 EXIT_INTERNAL = 70
+
+
+COMMANDS = {
+    "compile": ("compile", "compile_command"),
+    "echo-server": ("lab", "echo_server_command"),
+    "explain": ("explain", "explain_command"),
+    "lab": ("lab", "lab_group"),
+    "move": ("move", "move_command"),
+    "plan": ("plan", "plan_command"),
+    "schema": ("schema", "schema_command"),
+    "snapshot": ("snapshot", "snapshot_command"),
+    "status": ("status", "status_command"),
+    "validate": ("compile", "validate_command"),
+}
+"""By name its module and what it is there."""
 
 
 class _Stopped(Exception):
@@ -32,6 +39,18 @@ class _Stopped(Exception):
 
 
 class _App(click.Group):
+    """Imports a command when it is asked for: a quarter of a second, if it were all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"egress_compiler.cli.{module}"), name)
+        return command
+
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         try:
             return super().make_context(*arguments, **more)
@@ -49,18 +68,6 @@ class _App(click.Group):
 @click.version_option(package_name="egress-compiler")
 def app() -> None:
     """Compiles egress policies into configuration for every node of a Kubernetes cluster."""
-
-
-app.add_command(validate_command)
-app.add_command(compile_command)
-app.add_command(plan_command)
-app.add_command(explain_command)
-app.add_command(move_command)
-app.add_command(snapshot_command)
-app.add_command(schema_command)
-app.add_command(status_command)
-app.add_command(lab_group)
-app.add_command(echo_server_command)
 
 
 def main() -> None:
@@ -85,7 +92,7 @@ def _outcome(run: Run) -> int:
     try:
         code = app.main(standalone_mode=False, obj=run)
         return code if isinstance(code, int) else 0
-    except (InvalidInput, LabError) as problem:
+    except (InvalidInput, Failed) as problem:
         run.code = EXIT_INVALID
         if isinstance(problem, InvalidInput):
             report(problem.diagnostics, run.output, refused=problem.nothing_written)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from egress_compiler import bundle
-from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json, keep
 from egress_compiler.cli.writing import cut_off, told, writing
 from egress_compiler.commit import FileChange
 from egress_compiler.diagnostics import Collector, counted, in_order, printable, refuse_open_warnings
@@ -129,13 +129,13 @@ def validate_command(policies: tuple[Path, ...], warnings_as_errors: bool, outpu
 @click.option("--out", "-o", type=PATH, required=True, help="Bundle directory.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 2 where the bundle or the lock file is stale.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def compile_command(out: Path, check: bool, output: str, **options: Any) -> int:
     """Compile policies and cluster into a bundle of configuration for every node."""
     _require_apart(out, (*options["policies"], *options["cluster"]))
     inputs = inputs_from(options)
     with nullcontext(cut_off(out)) if check else writing(out, inputs.lock_path) as left:
-        compilation = compile_bundle(inputs)
+        compilation = keep(compile_bundle(inputs))
         with told():
             changed = bundle.changes(compilation, out, thorough=True) if check else bundle.write(compilation, out)
     diagnostics = in_order([*left, *compilation.diagnostics])

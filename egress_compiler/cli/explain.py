@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from egress_compiler.asked import Asked
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
-from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json
+from egress_compiler.cli.output import FORMAT, deliver, diagnostics_json, keep
 from egress_compiler.diagnostics import Collector, nearest
 from egress_compiler.explain import as_json, as_text, eip_as_json, eip_as_text, explain_address, explain_pod
 from egress_compiler.net import FAMILIES, Address, AddressError, addresses, format_address, parse_address
@@ -26,21 +27,22 @@ NAMED_EIPS = 1000
 @click.option("--eip", metavar="ADDRESS", help="Who leaves with this address, in place of a pod.")
 @click.option("--all", "everything", is_flag=True, help="Show the policies of other namespaces, too.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def explain_command(
     pod: str | None, to: str | None, eip: str | None, everything: bool, output: str, **options: Any
 ) -> int:
     """Explain why POD (NAMESPACE/NAME, or its address) leaves as it does.
 
     Shows every policy that was considered and why it matches or not, the egress path hop by hop, and the lines of the
-    generated configuration that make it so. Compiles in memory and writes nothing.
+    generated configuration that make it so. Compiles in memory and writes nothing. Refuses what compile refuses; of
+    warnings about which pods policies select, it has those of the pod's namespace, and compile has all.
     """
     if (pod is None) == (eip is None):
         raise click.UsageError("name a POD, or an address with --eip")
     if eip is not None and (to is not None or everything):
         raise click.UsageError("--to and --all go with a POD, not with --eip")
     destination = _destination(to) if to is not None else None
-    analysis = analyse(inputs_from(options))
+    analysis = keep(analyse(inputs_from(options), asked=Asked(pod=pod) if pod else None))
     found = Collector()
     if eip is not None:
         _explain_eip(analysis, eip, output, found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from egress_compiler.cli.output import format_option, report, table
-from egress_compiler.lab import down, drill
+from egress_compiler.cli.output import Failed, format_option, report, table
+from egress_compiler.lab import LabError, down, drill
 from egress_compiler.lab.example import Row, running_example, up_example
 from egress_compiler.lab.load import Tally
 from egress_compiler.lab.playbooks import run_playbook
@@ -21,7 +22,15 @@ ARGPARSE_USAGE = 2
 MEASURED_FORMAT = format_option(("text", "json"), "Of what was measured.")
 
 
-@click.group("lab")
+class _LabGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabError as problem:
+            raise Failed(str(problem)) from problem
+
+
+@click.group("lab", cls=_LabGroup)
 def lab_group() -> None:
     """A cluster of network namespaces on this machine, from any example. Needs root."""
 

@@ -29,7 +29,7 @@ from egress_compiler.plan import as_json as plan_json
 @click.option("--unpin", is_flag=True, help="Give up its pin: it stays where it is until something moves it.")
 @click.option("--dry-run", is_flag=True, help="Show the effect and write nothing.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def move_command(eip: str, node: str | None, unpin: bool, dry_run: bool, output: str, **options: Any) -> None:
     """Show what moving an EIP to another gateway node does, and pin it there in the lock file.
 

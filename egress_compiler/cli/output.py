@@ -28,17 +28,29 @@ from egress_compiler.diagnostics import (
 from egress_compiler.diagnostics.sarif import sarif_log
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Value = TypeVar("Value")
+
+
+class Failed(Exception):
+    """A command cannot do what it was asked for; the text says why and what would help."""
 
 
 @dataclass(slots=True)
 class Run:
     """What outlives a command's context: ``output`` is the format that it was asked for.
 
-    ``code`` is what the command ends with where nobody reads its answer to the end.
+    ``code`` is what the command ends with where nobody reads its answer to the end; ``kept`` is what ``keep`` has got.
     """
 
     output: str = "text"
     code: int = 0
+    kept: object = None
+
+
+def keep(value: Value) -> Value:
+    """``value``, which the process then has to its end: to give a large one back takes as long as a stage."""
+    click.get_current_context().ensure_object(Run).kept = value
+    return value
 
 
 def _remember(context: click.Context, _: click.Parameter, value: str) -> str:

@@ -40,7 +40,7 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
     [*FORMATS, "markdown"],
     f"Markdown is for a pull request, and at most {MARKDOWN_LIMIT:,} characters long. {MACHINES}",
 )
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def plan_command(
     against: Path, new: bool, diffs: bool, exit_code: bool, forbid_disruptive: bool, output: str, **options: Any
 ) -> int:

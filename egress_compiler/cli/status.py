@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from egress_compiler.asked import Asked
 from egress_compiler.cli.compile import input_options, inputs_from, outcome
-from egress_compiler.cli.output import FORMAT, deliver, table
+from egress_compiler.cli.output import FORMAT, deliver, keep, table
 from egress_compiler.diagnostics import Collector, nearest, printable, quoted
 from egress_compiler.pipeline import Analysis, analyse, without_cycle_collection
 from egress_compiler.status import (
@@ -31,14 +32,17 @@ from egress_compiler.validate.objects import specs
 @click.option("--gateways", is_flag=True, help="The gateways in place of the policies.")
 @click.option("-o", "shape", type=click.Choice(["wide", "yaml", "json"]), help="More columns, or whole objects.")
 @FORMAT
-@without_cycle_collection()
+@without_cycle_collection(for_good=True)
 def status_command(
     all_namespaces: bool, namespace: str | None, gateways: bool, shape: str | None, output: str, **options: Any
 ) -> int:
-    """Who leaves with which address: the statuses of all policies, as kubectl prints them."""
+    """Who leaves with which address: the statuses of all policies, as kubectl prints them.
+
+    With --namespace, warnings about which pods policies of others select are left to compile, and status without it.
+    """
     if namespace is not None and (all_namespaces or gateways):
         raise click.UsageError("--namespace goes with neither --all-namespaces nor --gateways: gateways have none")
-    analysis = analyse(inputs_from(options))
+    analysis = keep(analyse(inputs_from(options), asked=Asked(namespace=namespace) if namespace else None))
     if namespace is not None:
         _require_namespace(analysis, namespace)
     if shape in ("yaml", "json"):

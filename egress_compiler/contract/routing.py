@@ -9,6 +9,7 @@ A rule of the kernel's is found by its preference; rules of one preference do no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Union
 
 from .names import GATEWAY_DEVICE, LOOPBACK, NOBODY, TUNNEL_DEVICE, WORKER_DEVICE
@@ -123,7 +124,7 @@ def last_rules(plan: NodePlan) -> Iterator[IpRule]:
     """Those of the last resort: the end first, as others go there; then as packets meet them."""
     for family in plan.kernel.families:
         if _has_last_resort(plan, family):
-            yield from _past(plan, family)
+            yield from _past(family, plan.last_resort.hosts.of(family))
             yield from _into(plan, family)
             yield from _last(plan, family)
 
@@ -132,14 +133,17 @@ def _has_last_resort(plan: NodePlan, family: Family) -> bool:
     return plan.gateway is not None or bool(plan.last_resort.sources.of(family))
 
 
-def _past(plan: NodePlan, family: Family) -> Iterator[IpRule]:
+@lru_cache(maxsize=16)
+def _past(family: Family, hosts: tuple[str, ...]) -> tuple[IpRule, ...]:
+    """The same on most nodes, as are the routes below: made once for all of them."""
     end, looked_at = END_PREFERENCE, "what nftables has looked at"
-    yield IpRule(family, END_PREFERENCE, "what goes past the last resort")
-    yield IpRule(family, SKIP_PREFERENCE, looked_at, mark=MARK_PREFIX, mask=PREFIX_MASK, goto=end)
-    yield IpRule(family, SKIP_PREFERENCE, "what this node itself sends", interface=LOOPBACK, goto=end)
-    for host in plan.last_resort.hosts.of(family):
-        yield IpRule(family, SKIP_PREFERENCE, "hosts within podSubnets", source=host, goto=end)
-    yield IpRule(family, PASS_PREFERENCE, "everything else", goto=end)
+    return (
+        IpRule(family, END_PREFERENCE, "what goes past the last resort"),
+        IpRule(family, SKIP_PREFERENCE, looked_at, mark=MARK_PREFIX, mask=PREFIX_MASK, goto=end),
+        IpRule(family, SKIP_PREFERENCE, "what this node itself sends", interface=LOOPBACK, goto=end),
+        *(IpRule(family, SKIP_PREFERENCE, "hosts within podSubnets", source=host, goto=end) for host in hosts),
+        IpRule(family, PASS_PREFERENCE, "everything else", goto=end),
+    )
 
 
 def _into(plan: NodePlan, family: Family) -> Iterator[IpRule]:
@@ -174,11 +178,15 @@ def last_routes(plan: NodePlan) -> Iterator[IpRoute]:
     for family in plan.kernel.families:
         if not _has_last_resort(plan, family):
             continue
-        for inside in plan.last_resort.inside.of(family):
-            yield IpRoute(family, LAST_TABLE, _LAST, "throw", destination=inside)
+        yield from _thrown_back(family, plan.last_resort.inside.of(family))
         if family == 4:
             # The kernel's reverse path check asks this table, too, and wants to hear of the uplink.
             device = plan.last_resort.device
             yield IpRoute(4, LAST_TABLE, _LAST, via=NOBODY[4], device=device, onlink=True)
         else:
             yield _refused(6, _LAST, LAST_TABLE)
+
+
+@lru_cache(maxsize=16)
+def _thrown_back(family: Family, inside: tuple[str, ...]) -> tuple[IpRoute, ...]:
+    return tuple(IpRoute(family, LAST_TABLE, _LAST, "throw", destination=text) for text in inside)

@@ -82,3 +82,17 @@ class Generated:
         if key in places:
             number = places[key]
             yield Line(f"{self._directory}/{KEEPALIVED}", number, lines[number - 1].strip())
+
+
+class GeneratedFiles:
+    """The files of all nodes, of each made once."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._known: dict[str, Generated] = {}
+
+    def of(self, node: str) -> Generated:
+        """Raises KeyError where there is no such node."""
+        if node not in self._known:
+            self._known[node] = Generated(self._nodes, node)
+        return self._known[node]

@@ -10,7 +10,7 @@ from egress_compiler.contract.names import WORKER_DEVICE
 from egress_compiler.contract.numbers import MARK_MASK, slot_mark, slot_table
 from egress_compiler.contract.plan import Answer, NodePlan, PolicyAnswer, PolicyChain, Slot, Source, Translation
 from egress_compiler.decide import Outcome
-from egress_compiler.explain.lines import Generated
+from egress_compiler.explain.lines import Generated, GeneratedFiles
 from egress_compiler.explain.model import EgressPath, Gateway, Hop, Line
 from egress_compiler.lower.unknown import REFUSED
 from egress_compiler.net import Address, Family, contains, format_address, format_interval, parse_span
@@ -22,9 +22,10 @@ UNKNOWN_POD = "no pod is known at this address, and unknownPods in the settings 
 NO_ADDRESS = "its gateway has no node, or no address of this family"
 
 
-def find_paths(analysis: Analysis, node: str, source: Address, to: Address | None) -> tuple[EgressPath, ...]:
-    """How ``source``, a pod's address on ``node``, leaves: by destinations, or towards ``to`` alone."""
-    return tuple(_Explorer(analysis, node, source, to).paths())
+def find_paths(analysis: Analysis, node: str, sources: Sequence[Address], to: Address | None) -> tuple[EgressPath, ...]:
+    """How ``sources``, a pod's addresses on ``node``, leave: by destinations, or towards ``to`` alone."""
+    files = GeneratedFiles(analysis.nodes)
+    return tuple(path for source in sources for path in _Explorer(analysis, files, node, source, to).paths())
 
 
 def unsteered_path(node: str, why: str, source: Address, to: Address | None) -> EgressPath:
@@ -78,9 +79,12 @@ class _Destinations(NamedTuple):
 class _Explorer:
     """Who wins is what ``classify`` says; the rest is what ``lower`` made of it."""
 
-    def __init__(self, analysis: Analysis, node: str, source: Address, to: Address | None) -> None:
+    def __init__(
+        self, analysis: Analysis, files: GeneratedFiles, node: str, source: Address, to: Address | None
+    ) -> None:
         self._analysis = analysis
-        self._node = Generated(analysis.nodes, node)
+        self._files = files
+        self._node = files.of(node)
         self._family = source.family
         self._source = source
         self._to = to
@@ -138,7 +142,7 @@ class _Explorer:
         if given is None or given.number is None or answer is None or slot is None:
             hop = self._classify(chain, to, "chain blocked, which refuses it", self._blocked())
             return _path(self._source, to, "blocked", NO_ADDRESS, (hop,), chain.origin)
-        members = [_Member.of(Generated(self._analysis.nodes, name), answer) for name in self._members(slot)]
+        members = [_Member.of(self._files.of(name), answer) for name in self._members(slot)]
         gateways = tuple(member.gateway(self._family) for member in members)
         number = f"answer number {answer.number}, chain slot.{slot.number}"
         hops = (

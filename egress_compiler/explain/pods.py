@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from egress_compiler.asked import address_of, home_of, pods_called
 from egress_compiler.diagnostics import Collector, nearest, quoted
 from egress_compiler.explain.considered import Subject, consider
 from egress_compiler.explain.model import Explanation
 from egress_compiler.explain.paths import find_paths, unsteered_path
 from egress_compiler.model.cluster import Cluster, HostNetworkPod, OtherNode, Pod
-from egress_compiler.net import Address, AddressError, contains, format_address, parse_address
+from egress_compiler.net import Address, format_address
 from egress_compiler.pipeline import Analysis
 
 
@@ -20,7 +21,8 @@ def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collec
     to explain, after telling why.
     """
     cluster = analysis.resolved.cluster
-    subject = _by_address(cluster, name) if _is_address(name) else _by_name(cluster, name, found)
+    address = address_of(name)
+    subject = _by_name(cluster, name, found) if address is None else _by_address(cluster, name, address)
     if isinstance(subject, HostNetworkPod):
         note = "it has its node's address (hostNetwork), so no policy ever selects it"
         return Explanation(f"{subject.namespace}/{subject.name}", "", (), _text(to), (note,), (), ())
@@ -52,7 +54,7 @@ def explain_pod(analysis: Analysis, name: str, to: Address | None, found: Collec
         to=_text(to),
         notes=tuple(notes),
         considered=consider(analysis.classified, subject, to),
-        paths=tuple(path for source in sources for path in find_paths(analysis, node, source, to)),
+        paths=find_paths(analysis, node, sources, to),
     )
 
 
@@ -83,21 +85,10 @@ def _text(to: Address | None) -> str:
     return format_address(*to) if to is not None else ""
 
 
-def _is_address(text: str) -> bool:
-    try:
-        parse_address(text)
-    except AddressError:
-        return False
-    return True
-
-
-def _by_address(cluster: Cluster, text: str) -> Subject:
-    address = parse_address(text)
-    for position, pod in enumerate(cluster.pods):
-        if address in pod.addresses:
-            return _subject(position, pod)
-    home = [n.name for n in cluster.all_nodes if contains(n.pod_cidrs[address.family], address.value)]
-    return Subject(None, "", None, {}, home[0] if home else "", (address,))
+def _by_address(cluster: Cluster, text: str, address: Address) -> Subject:
+    for position in pods_called(cluster, text):
+        return _subject(position, cluster.pods[position])
+    return Subject(None, "", None, {}, home_of(cluster, address), (address,))
 
 
 def _subject(position: int, pod: Pod) -> Subject:
@@ -106,14 +97,14 @@ def _subject(position: int, pod: Pod) -> Subject:
 
 def _by_name(cluster: Cluster, text: str, found: Collector) -> Subject | HostNetworkPod | None:
     namespace, slash, name = text.rpartition("/")
-    everybody: tuple[Pod | HostNetworkPod, ...] = (*cluster.pods, *cluster.host_network_pods)
-    places = [p for p, pod in enumerate(everybody) if pod.name == name and (not slash or pod.namespace == namespace)]
-    pods = [everybody[place] for place in places]
-    if len(pods) == 1:
-        return _subject(places[0], pods[0]) if isinstance(pods[0], Pod) else pods[0]
-    if pods:
-        where = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in pods)[:10])
-        found.error("unknown-pod", f"there are {len(pods)} pods {quoted(name)}", None, hint=f"name one of {where}")
+    subjects = [_subject(position, cluster.pods[position]) for position in pods_called(cluster, text)]
+    hosts = [p for p in cluster.host_network_pods if p.name == name and (not slash or p.namespace == namespace)]
+    if len(subjects) + len(hosts) == 1:
+        return subjects[0] if subjects else hosts[0]
+    if subjects or hosts:
+        names = sorted([*(subject.name for subject in subjects), *(f"{pod.namespace}/{pod.name}" for pod in hosts)])
+        message = f"there are {len(names)} pods {quoted(name)}"
+        found.error("unknown-pod", message, None, hint=f"name one of {', '.join(names[:10])}")
         return None
     known = [pod.key if slash else pod.name for pod in cluster.pods]
     hint = nearest(text, known) or "a pod is named NAMESPACE/NAME, or by its address; finished pods are left out"

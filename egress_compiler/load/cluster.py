@@ -48,6 +48,7 @@ class _ClusterBuilder:
     def __init__(self, found: Collector) -> None:
         self._found = found
         self._seen: dict[tuple[str, str, str], Origin] = {}
+        self._seen_pods: dict[tuple[str, str], Origin] = {}
         self._addresses = PodAddresses()
         self._nodes: list[Node] = []
         self._host_network: list[HostNetworkPod] = []
@@ -59,6 +60,8 @@ class _ClusterBuilder:
 
     def add(self, item: Located) -> None:
         match item.object.kind:
+            case "Pod":
+                self._pod(item)  # nearly all objects are pods
             case "ServiceCIDR":
                 self._cidrs.service_cidr(item)
             case "ConfigMap":
@@ -78,8 +81,6 @@ class _ClusterBuilder:
         metadata = item.object.metadata
         if kind == "Node":
             self._node(item)
-        elif kind == "Pod":
-            self._pod(item)
         elif kind == "Namespace":
             # The API server sets it on every Namespace; who writes one by hand leaves it out.
             labels = {NAMESPACE_NAME_LABEL: metadata.name} | (metadata.labels or {})
@@ -113,16 +114,19 @@ class _ClusterBuilder:
         namespace = "" if kind in ("Node", "Namespace") else metadata.namespace or "default"
         if not self._well_named(item, kind, namespace):
             return False
-        key = (kind, namespace, metadata.name)
-        first = self._seen.setdefault(key, item.origin)
+        first = self._seen.setdefault((kind, namespace, metadata.name), item.origin)
         if first is not item.origin:
-            shown = f"{kind} {namespace}/{metadata.name}" if namespace else f"{kind} {metadata.name}"
-            related = (Related("first defined here", first.at("metadata", "name")),)
-            place = item.origin.at("metadata", "name")
-            hint = "give every object once: does one file repeat another?"
-            self._found.error("duplicate-object", f"{shown} is defined twice", place, hint=hint, related=related)
+            self._report_twice(item, kind, namespace, first)
             return False
         return True
+
+    def _report_twice(self, item: Located, kind: str, namespace: str, first: Origin) -> None:
+        name = item.object.metadata.name
+        shown = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+        related = (Related("first defined here", first.at("metadata", "name")),)
+        place = item.origin.at("metadata", "name")
+        hint = "give every object once: does one file repeat another?"
+        self._found.error("duplicate-object", f"{shown} is defined twice", place, hint=hint, related=related)
 
     def _well_named(self, item: Located, kind: str, namespace: str) -> bool:
         name = item.object.metadata.name
@@ -169,21 +173,31 @@ class _ClusterBuilder:
         self._nodes.append(Node(node.metadata.name, labels, internal, pod_cidrs, external, ready, report))
 
     def _pod(self, item: Located) -> None:
-        pod = item.object
-        name, namespace, labels = pod.metadata.name, pod.metadata.namespace or "default", pod.metadata.labels or {}
+        pod, origin = item
+        metadata, status, spec = pod.metadata, pod.status, pod.spec
+        name, namespace = metadata.name, metadata.namespace or "default"
+        if not (is_subdomain(name) and _is_namespace(namespace)) and not self._well_named(item, "Pod", namespace):
+            return
+        first = self._seen_pods.setdefault((namespace, name), origin)
+        if first is not origin:
+            self._report_twice(item, "Pod", namespace, first)
+            return
         if namespace == "kube-system":
             self._cidrs.control_plane_pod(item)
-        if pod.status.phase in FINISHED:
+        if status.phase in FINISHED:
             return
-        if pod.spec.hostNetwork:
-            self._host_network.append(HostNetworkPod(namespace, name, labels))
+        if spec.hostNetwork:
+            self._host_network.append(HostNetworkPod(namespace, name, metadata.labels or {}))
             return
         ips = pod_ips(item)
-        node = pod.spec.nodeName or ""
+        node = spec.nodeName or ""
         if ips.addresses and node and not _is_node_name(node):
             message = f"{quoted(node)} is not possible as the name of a Node"
-            self._found.error("bad-name", message, item.origin.at("spec", "nodeName"))
-        self._addresses.add(Pod(namespace, name, labels, node, ips.addresses), item, ips)
+            self._found.error("bad-name", message, origin.at("spec", "nodeName"))
+        leaves = bool(metadata.deletionTimestamp) or status.phase == "Unknown"
+        self._addresses.add(
+            Pod(namespace, name, metadata.labels or {}, node, ips.addresses), origin, ips, leaves=leaves
+        )
 
     def _service(self, item: Located) -> None:
         service, origin = item.object, item.origin

@@ -7,9 +7,9 @@ structs.  Both may be single objects, Lists, or several documents.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -169,6 +169,7 @@ The brace is part of it, not looked back at, as a pattern that begins with one b
 """
 
 
+@lru_cache(maxsize=1024)
 def wanted(version: str | None, kind: str | None) -> bool:
     """Whether an object of this kind tells something about the cluster; without a version the kind is believed."""
     if not version or version == "v1":
@@ -249,7 +250,7 @@ def load_objects(path: FilePath, found: Collector) -> Iterator[Located]:
 def _from_json(file: _JsonFile, found: Collector) -> Iterator[Located]:
     content = file.content
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
-    cuts = [match.end() for match in _BETWEEN.finditer(content)] if b"\n{" in content else []
+    cuts = [] if _is_whole(content) else [match.end() for match in _BETWEEN.finditer(content)]
     for first, last in zip([start, *cuts], [*cuts, len(content)], strict=True):
         try:
             yield from _decode(file, first, last, found)
@@ -257,6 +258,15 @@ def _from_json(file: _JsonFile, found: Collector) -> Iterator[Located]:
             decode(file.name, content, found)
         except (msgspec.DecodeError, RecursionError) as problem:
             _report_syntax(file, first, str(problem), found)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether it is one JSON value, which is told sooner than where one object ends and the next begins."""
+    try:
+        _kind_decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator[Located]:
@@ -272,33 +282,27 @@ def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator
             hint="export with 'kubectl get ... -o json'",
         )
         return
-    if decoded.items is None:
-        single = _object(content, JsonItem(file, start, end, None), "", found)
-        if single is not None:
-            yield single
-        return
-    of_items = _kind_of_items(decoded.kind)
-    for number, text in enumerate(decoded.items):
-        located = _object(text, JsonItem(file, start, end, number), of_items, found)
-        if located is not None:
-            yield located
+    items, of_items = decoded.items, _kind_of_items(decoded.kind) if decoded.items is not None else ""
+    texts: Iterable[tuple[int | None, bytes | msgspec.Raw]] = (
+        enumerate(items) if items is not None else [(None, content)]
+    )
+    for number, text in texts:
+        # As JsonItem(...) and Located(...), without a call in between: a large cluster has hundreds of thousands.
+        origin = tuple.__new__(JsonItem, (file, start, end, number))
+        try:
+            item = _object_decoder.decode(text)
+        except msgspec.ValidationError as problem:
+            # Foreign kinds have other fields, or the same with other types.
+            _report_misfit(text, str(problem), origin, of_items, found)
+            continue
+        item.kind = item.kind or of_items
+        if wanted(item.apiVersion, item.kind):
+            yield tuple.__new__(Located, (item, origin))
 
 
 def _kind_of_items(kind: object) -> str:
     """The raw API leaves kind and apiVersion out of the items of a NodeList."""
     return kind.removesuffix("List") if isinstance(kind, str) else ""
-
-
-def _object(text: bytes | msgspec.Raw, origin: JsonItem, of_items: str, found: Collector) -> Located | None:
-    """The object, where its kind is wanted."""
-    try:
-        item = _object_decoder.decode(text)
-    except msgspec.ValidationError as problem:
-        # Foreign kinds have other fields, or the same with other types.
-        _report_misfit(text, str(problem), origin, of_items, found)
-        return None
-    item.kind = item.kind or of_items
-    return Located(item, origin) if wanted(item.apiVersion, item.kind) else None
 
 
 def _report_misfit(text: bytes | msgspec.Raw, problem: str, origin: JsonItem, of_items: str, found: Collector) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from egress_compiler.document import Path
@@ -37,13 +36,16 @@ class PodIps(NamedTuple):
 
 def pod_ips(item: Located) -> PodIps:
     entries = item.object.status.podIPs
+    if entries is None or not 1 <= len(entries) <= 2:
+        return _judged(item)
+    # Nearly every pod has one or two.
     try:
-        addresses = tuple([parse_address(entry.ip) for entry in entries or () if entry.ip])
+        first, last = parse_address(entries[0].ip or ""), parse_address(entries[-1].ip or "")
     except AddressError:
         return _judged(item)
-    if entries is None or len({*addresses}) != len(entries):
-        return _judged(item)
-    return PodIps(addresses, _places(len(entries)))
+    if len(entries) == 1:
+        return PodIps((first,), _places(1))
+    return PodIps((first, last), _places(2)) if first != last else _judged(item)
 
 
 @lru_cache
@@ -67,14 +69,6 @@ def _judged(item: Located) -> PodIps:
     return PodIps(tuple(places), tuple(places.values()), bad)
 
 
-class _Owner(NamedTuple):
-    """A pod and, of each of its addresses, where it stands."""
-
-    pod: Pod
-    origin: Origin
-    places: Sequence[Path]
-
-
 class PodAddresses:
     """Gathers the pods; those that may be gone give way to others with their addresses.
 
@@ -82,16 +76,23 @@ class PodAddresses:
     """
 
     def __init__(self) -> None:
-        self._owners: list[_Owner] = []
+        self._pods: list[Pod] = []
+        self._origins: list[Origin] = []
+        self._places: list[Sequence[Path]] = []
+        """Of each of the pods its origin, and the places of its addresses in it."""
         self._leaving: set[str] = set()
         self._bad: list[BadAddress] = []
 
-    def add(self, pod: Pod, item: Located, ips: PodIps) -> None:
-        if item.object.metadata.deletionTimestamp or item.object.status.phase == "Unknown":
+    def add(self, pod: Pod, origin: Origin, ips: PodIps, *, leaves: bool) -> None:
+        """``leaves``: the pod may be gone."""
+        if leaves:
             self._leaving.add(pod.key)
         if pod.addresses:
-            self._owners.append(_Owner(pod, item.origin, ips.places))
-        self._bad += [BadAddress(problem, Claim(pod, item.origin, path)) for path, problem in ips.bad]
+            self._pods.append(pod)
+            self._origins.append(origin)
+            self._places.append(ips.places)
+        if ips.bad:
+            self._bad += [BadAddress(problem, Claim(pod, origin, path)) for path, problem in ips.bad]
 
     def settled(
         self, nodes: Collection[str]
@@ -100,7 +101,7 @@ class PodAddresses:
 
         Of several that may be gone the first by name keeps the address.
         """
-        self._leaving |= {pod.key for pod, _, _ in self._owners if pod.node and pod.node not in nodes}
+        self._leaving |= {pod.key for pod in self._pods if pod.node and pod.node not in nodes}
         shared: list[SharedAddress] = []
         lost: dict[str, set[Address]] = {}
         for address, claims in self._claimed_by_several().items():
@@ -113,22 +114,25 @@ class PodAddresses:
             if len(staying) > 1:
                 every = sorted(staying, key=lambda claim: claim.pod.key)
                 shared.append(SharedAddress(address, tuple(every)))
-        pods: Iterable[Pod] = (owner.pod for owner in self._owners)
+        pods: Iterable[Pod] = self._pods
         if lost:
-            pods = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod in pods)
-        known = sorted((pod for pod in pods if pod.addresses), key=attrgetter("namespace", "name"))
+            kept_by = (_without(pod, lost[pod.key]) if pod.key in lost else pod for pod in pods)
+            pods = (pod for pod in kept_by if pod.addresses)
+        known = sorted(pods, key=itemgetter(0, 1))
         bad = sorted(self._bad, key=lambda one: (one.claim.pod.key, one.problem))
         return tuple(known), tuple(sorted(shared, key=lambda one: one.address)), tuple(bad)
 
     def _claimed_by_several(self) -> dict[Address, list[Claim]]:
-        counts = Counter(address for pod, _, _ in self._owners for address in pod.addresses)
-        claims: dict[Address, list[Claim]] = {address: [] for address, count in counts.items() if count > 1}
-        for owner in self._owners if claims else ():
-            for address, place in zip(owner.pod.addresses, owner.places, strict=True):
+        every = [address for pod in self._pods for address in pod.addresses]
+        if len({*every}) == len(every):
+            return {}
+        claims: dict[Address, list[Claim]] = {address: [] for address, count in Counter(every).items() if count > 1}
+        for pod, origin, places in zip(self._pods, self._origins, self._places, strict=True):
+            for address, place in zip(pod.addresses, places, strict=True):
                 if address in claims:
-                    claims[address].append(Claim(owner.pod, owner.origin, place))
+                    claims[address].append(Claim(pod, origin, place))
         return claims
 
 
 def _without(pod: Pod, addresses: set[Address]) -> Pod:
-    return replace(pod, addresses=tuple(a for a in pod.addresses if a not in addresses))
+    return pod._replace(addresses=tuple(a for a in pod.addresses if a not in addresses))

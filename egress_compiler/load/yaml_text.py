@@ -39,6 +39,14 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\
 _ODD_INDENT = re.compile("[ \t]*[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]")
 _CONFLICT = re.compile(r"^<{7} .*$", re.MULTILINE)
 
+# Looked up once: a large input has half a million events.
+_AliasEvent, _ScalarEvent = yaml.AliasEvent, yaml.ScalarEvent
+_SequenceStartEvent, _SequenceEndEvent, _MappingEndEvent = (
+    yaml.SequenceStartEvent,
+    yaml.SequenceEndEvent,
+    yaml.MappingEndEvent,
+)
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -162,17 +170,18 @@ class _Builder:
         self._faults: set[Path] = set()
         self._path: list[str | int] = []
         self._aliased = 0
+        self._nulls = False
         self._count = 0
         self.odd_space = False
         """Whether a key was refused for its indentation, which breaks what comes after it."""
 
     def document(self, events: Iterator[Any]) -> Document | None:
-        self._anchors, self._faults, self._aliased = {}, set(), 0
+        self._anchors, self._faults, self._aliased, self._nulls = {}, set(), 0, False
         self._count += 9
         data, spot = self._value(next(events), events, None)
         if data is None and not self._faults:
             return None
-        return Document(self._source, data, spot, frozenset(self._faults))
+        return Document(self._source, data, spot, frozenset(self._faults), self._nulls)
 
     def _position(self, event: Any) -> Position:
         start, end = event.start_mark, event.end_mark
@@ -191,20 +200,20 @@ class _Builder:
         raise _Refused
 
     def _value(self, event: Any, events: Iterator[Any], key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
-        self._count += 1
-        if self._count > MAX_VALUES:
+        before = self._count = self._count + 1
+        if before > MAX_VALUES:
             self._stop("too-large", f"the file has more than {MAX_VALUES:,} values", event, "split it")
         start, end = event.start_mark, event.end_mark
-        if isinstance(event, yaml.AliasEvent):
+        kind = type(event)
+        if kind is _AliasEvent:
             return self._alias(event, start, end, key)
-        before = self._count
         if event.tag is not None and event.tag != "!":
             self._refuse_tag(event)
-        if isinstance(event, yaml.ScalarEvent):
+        if kind is _ScalarEvent:
             data, spot = self._scalar(event), Spot(start, end, key)
         elif len(self._path) >= MAX_DEPTH:
             self._stop("yaml-depth", f"nested deeper than {MAX_DEPTH} levels", event, "no object of Kubernetes is")
-        elif isinstance(event, yaml.SequenceStartEvent):
+        elif kind is _SequenceStartEvent:
             data, spot = self._sequence(events, start, key)
         else:
             data, spot = self._mapping(events, start, key)
@@ -219,6 +228,7 @@ class _Builder:
     def _alias(self, event: Any, start: Place, end: Place, key: tuple[Place, Place] | None) -> tuple[Plain, Spot]:
         if event.anchor not in self._anchors:
             self._refuse("yaml-alias", f"the alias {quoted('*' + event.anchor)} has no anchor before it", event)
+            self._nulls = True
             return None, Spot(start, end, key)
         data, anchored, weight = self._anchors[event.anchor]
         self._aliased += weight
@@ -233,7 +243,7 @@ class _Builder:
         spots: list[Spot] = []
         path = self._path
         path.append(0)
-        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+        while type(event := next(events)) is not _SequenceEndEvent:
             path[-1] = len(items)
             data, spot = self._value(event, events, None)
             items.append(data)
@@ -247,15 +257,14 @@ class _Builder:
         spots: dict[str, Spot] = {}
         path = self._path
         path.append("")
-        while not isinstance(event := next(events), yaml.MappingEndEvent):
+        while type(event := next(events)) is not _MappingEndEvent:
             name = self._key(event)
             marks = (event.start_mark, event.end_mark)
             path[-1] = name
-            merged = name == "<<" and not event.style
-            if name in entries and not merged and () not in self._faults:
+            if name in entries and () not in self._faults and not _merges(event):
                 self._refuse_duplicate(name, marks, spots[name].key)
             data, spot = self._value(next(events), events, marks)
-            if merged:
+            if name == "<<" and _merges(event):
                 # What it would have merged in is missing now: nothing more is said about this mapping.
                 self._found.error(
                     "yaml-merge", "merge keys are not supported", self._at(marks), hint="write the fields out"
@@ -280,12 +289,14 @@ class _Builder:
             self._found.missing("documents")
 
     def _key(self, event: Any) -> str:
-        if not isinstance(event, yaml.ScalarEvent):
+        if type(event) is not _ScalarEvent:
             template = "{{" in self._source.line(event.start_mark.line + 1)
             hint = "does a value start with {, [, * or &? Put it in quotes"
             hint = "is this a template, of Helm for example? Render it first" if template else hint
             self._stop("yaml-key", "a key must be a plain string", event, hint)
         name: str = event.value
+        if event.tag is None and (event.style or not (name in _WORDS or name[0].isspace())):
+            return name
         if name[:1].isspace() and not event.style:
             message = "this key begins with a character that only looks like a space"
             self._found.error("yaml-key", message, self._position(event), hint="indent with spaces")
@@ -313,7 +324,9 @@ class _Builder:
         if event.style or event.tag == "!":
             return text
         if text in _WORDS:
-            return _WORDS[text]
+            word = _WORDS[text]
+            self._nulls = self._nulls or word is None
+            return word
         if text[0] not in _MAYBE_NUMBER:
             return text
         if _INT.match(text):
@@ -327,6 +340,11 @@ class _Builder:
             )
             return text
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.match(text) else text
+
+
+def _merges(event: Any) -> bool:
+    """Whether a key is YAML's own for merging another mapping in."""
+    return bool(event.value == "<<" and not event.style)
 
 
 def _read_as(word: str) -> str:

@@ -52,11 +52,16 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     cluster = resolved.cluster
     if any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values()):
         return frozenset()
-    homes = {node.name: node.pod_cidrs for node in cluster.nodes}
-    seen = [(homes[pod.node], pod) for pod in cluster.pods if pod.node in homes]
-    if not all(contains(own[address.family], address.value) for own, pod in seen for address in pod.addresses):
+    at_home, names = 0, {node.name for node in cluster.nodes}
+    for family, table in cluster.pod_table.items():
+        nodes = [cluster.pods[position].node for position in table.pods]
+        for node in cluster.nodes:
+            ranges = (table.span(interval) for interval in node.pod_cidrs[family])
+            at_home += sum(nodes[places.start : places.stop].count(node.name) for places in ranges)
+    seen = [pod for pod in cluster.pods if pod.node in names]
+    if at_home != sum([len(pod.addresses) for pod in seen]):
         return frozenset()
-    return frozenset(pod.node for _, pod in seen)
+    return frozenset([pod.node for pod in seen])
 
 
 class Subnets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from egress_compiler.contract.names import GATEWAY_DEVICE, TUNNEL_DEVICE, WORKER_DEVICE
 from egress_compiler.contract.plan import Sysctl, UplinkTable
@@ -34,12 +35,13 @@ def fallback_sysctls(families: Sequence[Family], advert_ms: int) -> tuple[Sysctl
     )
 
 
+@lru_cache(maxsize=1024)
 def node_sysctls(
     is_gateway: bool,
-    families: Sequence[Family],
+    families: tuple[Family, ...],
     uplink: str,
-    further: Sequence[UplinkTable] = (),
-    more: Sequence[Sysctl] = (),
+    further: tuple[UplinkTable, ...] = (),
+    more: tuple[Sysctl, ...] = (),
 ) -> tuple[Sysctl, ...]:
     """The settings of one node with ``more``, sorted by key; slashes separate, as the device's name has a dot."""
     wanted = [

@@ -55,8 +55,9 @@ class WorkerRoles:
         pods = self._by_node.get(node.name, {4: [], 6: []})
         places = {family: self._places[family].of(node) for family in FAMILIES}
         known = self._classified.subnets
-        orders = {self._walked(pod.order) for family in FAMILIES for pod in pods[family]}
-        orders |= {self._walked(known[family][place].order) for family in FAMILIES for place in places[family]}
+        met = {pod.order for family in FAMILIES for pod in pods[family]}
+        met |= {known[family][place].order for family in FAMILIES for place in places[family]}
+        orders = {*map(self._walked, met)}
         positions = sorted({position for order in orders for position in order})
         answers = [answer for answer in map(self._chains.answer, positions) if answer is not None]
         may_own = {slot for slot in self._gone if answers and node.name in self._allocation.slots[slot].order}

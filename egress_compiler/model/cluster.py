@@ -70,9 +70,11 @@ class OtherNode:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod that is Pending or Running with addresses of its own."""
+class Pod(NamedTuple):
+    """A pod that is Pending or Running with addresses of its own.
+
+    A tuple, as a cluster has many: half the time of a frozen dataclass, and they sort by namespace and name.
+    """
 
     namespace: str
     name: str
@@ -98,9 +100,13 @@ class AddressTable:
     def within(self, intervals: Intervals) -> list[int]:
         """The places in the table of the addresses in ``intervals``, ascending."""
         places: list[int] = []
-        for first, last in intervals:
-            places += range(bisect_left(self.values, first), bisect_left(self.values, last + 1))
+        for interval in intervals:
+            places += self.span(interval)
         return places
+
+    def span(self, interval: Interval) -> range:
+        """The same of one interval, where they stand side by side."""
+        return range(bisect_left(self.values, interval.first), bisect_left(self.values, interval.last + 1))
 
     def outside(self, intervals: Intervals) -> list[int]:
         """The places in the table of all other addresses, ascending."""
@@ -112,10 +118,21 @@ class AddressTable:
         return [*places, *range(start, len(self.values))]
 
 
-def _table(family: Family, pods: Sequence[Pod]) -> AddressTable:
-    known = [(a.value, position) for position, pod in enumerate(pods) for a in pod.addresses if a.family == family]
-    known.sort()
-    return AddressTable([value for value, _ in known], [position for _, position in known])
+def _tables(pods: Sequence[Pod]) -> Mapping[Family, AddressTable]:
+    values: dict[Family, list[int]] = {4: [], 6: []}
+    positions: dict[Family, list[int]] = {4: [], 6: []}
+    for position, pod in enumerate(pods):
+        for family, value in pod.addresses:
+            values[family].append(value)
+            positions[family].append(position)
+    return {family: _table(values[family], positions[family]) for family in FAMILIES}
+
+
+def _table(values: Sequence[int], positions: Sequence[int]) -> AddressTable:
+    """Pods with the same address stay in their order."""
+    # Places are sorted by their value, as pairs would take half as long again.
+    places = sorted(range(len(values)), key=values.__getitem__)
+    return AddressTable([values[place] for place in places], [positions[place] for place in places])
 
 
 class Claim(NamedTuple):
@@ -189,7 +206,7 @@ class Cluster:
     @cached_property
     def pod_table(self) -> Mapping[Family, AddressTable]:
         """The addresses of all pods by family."""
-        return {family: _table(family, self.pods) for family in FAMILIES}
+        return _tables(self.pods)
 
     @property
     def all_nodes(self) -> tuple[Node, ...]:

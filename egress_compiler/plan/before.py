@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from egress_compiler.bundle import BUNDLE_VERSION
 from egress_compiler.commit import FileChange
 from egress_compiler.contract import names
 from egress_compiler.contract.plan import PLAN_VERSION, NodePlan
-from egress_compiler.contract.reading import DamagedPlan, read_plan
+from egress_compiler.contract.reading import DamagedPlan, read_plan, with_ruleset
 from egress_compiler.diagnostics import Collector, listing, printable
 from egress_compiler.model.policy import Ref
 from egress_compiler.nodes import NODES
@@ -84,12 +85,19 @@ def bundle_before(
     _check_whole(manifest, compilation, changed, out, found)
     plans: list[NodePlan] = []
     for plan in compilation.plans:
-        change = changed.pop(out / NODES / plan.node / names.PLAN, None)
-        old = plan if change is None else _stored_plan(change, found)
+        where = out / NODES / plan.node
+        change, rules = changed.pop(where / names.PLAN, None), changed.get(where / names.RULESET)
+        old: NodePlan | None = plan
+        if change is not None:
+            unchanged = compilation.files[f"{NODES}/{plan.node}/{names.RULESET}"]
+            old = _stored_plan(change, rules.before if rules is not None else unchanged, found)
+        elif rules is not None and rules.before is not None:
+            old = _read(rules.path, partial(with_ruleset, plan, rules.before), found)
         plans += [] if old is None else [old]
     for change in changed.values():
         if change.path.name == names.PLAN and change.path.parent.parent == out / NODES:
-            old = _stored_plan(change, found)
+            rules = changed.get(change.path.with_name(names.RULESET))
+            old = _stored_plan(change, rules.before if rules is not None else None, found)
             plans += [] if old is None else [old]
     return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
 
@@ -115,7 +123,8 @@ def _check_whole(
     manifest: _Manifest, compilation: Compilation, changed: Mapping[Path, FileChange], out: Path, found: Collector
 ) -> None:
     """An error where a file is gone from which the answers of before would be read."""
-    wanted = [STATUS, *(f"{NODES}/{node}/{names.PLAN}" for node in manifest.nodes)]
+    read = (names.PLAN, names.RULESET)
+    wanted = [STATUS, *(f"{NODES}/{node}/{name}" for node in manifest.nodes for name in read)]
     gone = [name for name in wanted if _is_gone(name, compilation, changed.get(out / name))]
     if gone:
         found.error(
@@ -139,14 +148,18 @@ def policy_states(compilation: Compilation) -> dict[Ref, PolicyState]:
     return {kinds[namespace, name]: PolicyState(four, six, node) for namespace, name, _, four, six, node in rows}
 
 
-def _stored_plan(change: FileChange, found: Collector) -> NodePlan | None:
+def _stored_plan(change: FileChange, ruleset: str | None, found: Collector) -> NodePlan | None:
     text = change.before
     if text is None or not _is_version(change.path, text, PLAN_VERSION, found):
         return None
+    return _read(change.path, partial(read_plan, text, ruleset), found)
+
+
+def _read(path: Path, read: Callable[[], NodePlan], found: Collector) -> NodePlan | None:
     try:
-        return read_plan(text)
+        return read()
     except DamagedPlan as error:
-        _unreadable(change.path, f"cannot be read: {printable(str(error))}", found)
+        _unreadable(path, f"cannot be read: {printable(str(error))}", found)
         return None
 
 

@@ -70,6 +70,7 @@ class View:
         self.eips: dict[str, SlotMembership] = {}
         self.numbers: dict[str, Mapping[int, int]] = {}
         """By node the answer numbers that it has, gone ones too, each with its slot."""
+        self._slot_of: dict[int, int] = {}
         self._policies: dict[str, PolicyChain] = {}
         self._orders: dict[str, PolicyOrder] = {}
         self._members: dict[int, list[tuple[int, str]]] = {}
@@ -93,6 +94,8 @@ class View:
         for slot in worker.slots:
             self.slots.setdefault(slot.number, slot)
         self.numbers[plan.node] = {answer.number: answer.slot for answer in worker.answers}
+        for number, slot_number in self.numbers[plan.node].items():
+            self._slot_of.setdefault(number, slot_number)
         for family in FAMILIES:
             for source in worker.pods.of(family):
                 entry = PodEntry(plan.node, source.source, source.chain)
@@ -157,7 +160,7 @@ class View:
         """The preferred gateway decides, as it is the master while it is up; without an address the next one does."""
         if given.number is None:
             return Answer("direct" if given.direct else "blocked", policy=origin)
-        slot = self.slots[next(numbers[given.number] for numbers in self.numbers.values() if given.number in numbers)]
+        slot = self.slots[self._slot_of[given.number]]
         for _, node in sorted(self._members.get(slot.number, ())):
             address = self.translated(node, given.number, family)
             if address is not None:

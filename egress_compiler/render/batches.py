@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -96,6 +97,7 @@ def _rule(rule: IpRule) -> BatchLine:
     return BatchLine(f"rule add {spelling.rule(rule)}", rule)
 
 
+@lru_cache(maxsize=16_384)
 def _route(route: IpRoute) -> BatchLine:
     return BatchLine(f"route add {spelling.route(route)}", route)
 

@@ -10,7 +10,9 @@ from functools import cache
 import msgspec
 
 from egress_compiler.contract import plan as types
-from egress_compiler.contract.plan import NodePlan
+from egress_compiler.contract.elements import IN_RULESET
+from egress_compiler.contract.plan import NodePlan, WorkerRole
+from egress_compiler.contract.pod_lines import pod_lines
 
 _DEPTH = 3
 """Levels of objects that stand open; what is deeper stands on one line."""
@@ -25,12 +27,16 @@ def _value(value: object, indent: str, depth: int) -> str:
     names = _names(kind)
     if names and depth:
         inner = indent + " "
-        items = (f'{inner}"{name}": {_value(getattr(value, name), inner, depth - 1)}' for name in names)
+        items = (f'{inner}"{name}": {_value(_said(value, name), inner, depth - 1)}' for name in names)
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
     if isinstance(value, tuple) and value and _is_object(value[0]):
         inner = indent + " "
         return "[\n" + ",\n".join(inner + _one_line(item) for item in value) + f"\n{indent}]"
     return _one_line(value)
+
+
+def _said(value: object, name: str) -> object:
+    return pod_lines(value.pods) if isinstance(value, WorkerRole) and name == "pods" else getattr(value, name)
 
 
 def _one_line(value: object) -> str:
@@ -47,8 +53,9 @@ def _is_object(value: object) -> bool:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    """The fields of a class of the plan; none of any other."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    """The fields of a class of the plan that plan.json has; none of any other."""
+    elsewhere = IN_RULESET if kind is NodePlan else ()
+    return tuple(field.name for field in fields(kind) if field.name not in elsewhere) if is_dataclass(kind) else ()
 
 
 @cache

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from functools import cache
-from typing import NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING, NamedTuple
 
 from egress_compiler.ruleset.words import comment
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE = re.compile("\0([0-9]+)\0")
 """No text of a user's has such characters: they go through ``comment``."""
@@ -25,6 +26,9 @@ class Rendered(NamedTuple):
 @cache
 def environment() -> Environment:
     """An unknown name in a template is an error, not an empty string."""
+    # Here, as statuses need no template, and it takes a tenth of a second to import.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     # Nothing here is HTML, so autoescaping would only corrupt; hostile text goes through the comment filters.
     made = Environment(
         loader=PackageLoader("egress_compiler.render"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from egress_compiler.contract.elements import inside_set
 from egress_compiler.contract.numbers import NUMBER_MASK, PREFIX_MASK
 from egress_compiler.contract.plan import GatewayRole, NodePlan
 from egress_compiler.net import FAMILIES
@@ -54,7 +55,7 @@ def _forward(plan: NodePlan) -> Iterator[Rule]:
     came = f"iifname {inwards(plan)}"
     yield _dropped(f"{came} ct state {{ invalid, untracked }}", "cannot be translated")
     for family in FAMILIES:
-        yield _dropped(f"{came} {IP[family]} daddr @inside{family}", "no path into the cluster")
+        yield _dropped(f"{came} {IP[family]} daddr @{inside_set(family)}", "no path into the cluster")
     yield _dropped(f"{came} ct direction original {CT_NUMBER} != @numbers", "unknown answer number")
     for family in FAMILIES:
         match = f"{came} ct state new {IP[family]} saddr != @governed_ranges{family}"

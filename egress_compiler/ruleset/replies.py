@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from egress_compiler.contract.elements import inside_set
 from egress_compiler.contract.names import TUNNEL_DEVICE
 from egress_compiler.contract.numbers import (
     GATEWAY_MARK_PREFIX,
@@ -38,7 +39,7 @@ def replies(plan: NodePlan) -> Feature:
     if plan.gateway is None or not plan.gateway.replies_by_tunnel:
         return Feature()
     peers = _returning(plan)
-    here = [f"inside{f}" for f in FAMILIES if plan.inside.of(f)]
+    here = [inside_set(f) for f in FAMILIES if plan.inside.of(f)]
     here += [f"pod_ranges{f}" for f in FAMILIES if plan.last_resort.ranges.of(f)]
     families = [IP[6] if name.endswith("6") else IP[4] for name in here]
     to_pods = (f"{ip} daddr @{name}" for ip, name in zip(families, here, strict=True))

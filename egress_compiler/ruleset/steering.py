@@ -7,8 +7,9 @@ goes back where the destination is none of its own, and else ends with an answer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
+from egress_compiler.contract.elements import inside_set
 from egress_compiler.contract.numbers import MARK_PREFIX, answer_mark, slot_mark
 from egress_compiler.contract.plan import Answer, NodePlan, PolicyAnswer, PolicyChain, PolicyOrder, Slot, Source
 from egress_compiler.net import FAMILIES, Family
@@ -74,7 +75,7 @@ def _sets(plan: NodePlan) -> Iterator[Set]:
     worker = plan.worker
     reasons = same("Inside the cluster: never sent through a gateway.")
     for family in FAMILIES:
-        yield address_set(f"inside{family}", family, plan.inside.of(family), reasons[family], interval=True)
+        yield address_set(inside_set(family), family, plan.inside.of(family), reasons[family], interval=True)
     orders = frozenset(order.name for order in worker.orders)
     reasons = same("Governed pods of this node, and the policies that each of them meets.")
     for family in FAMILIES:
@@ -104,18 +105,22 @@ def _source_elements(sources: Sequence[Source], orders: frozenset[str]) -> tuple
     )
 
 
-def _classified(answers: bool) -> Iterator[Rule]:
-    yield Rule("ct state != { established, related }", verdict="jump classify")
-    # Its address and port were another pod's, whose EIP it must not have.
-    yield Rule(
-        f"ct state established ct direction original {GOVERNED} tcp flags & (fin | syn | rst | ack) == syn",
-        verdict="reject with tcp reset",
-        counter=True,
-        comment="the address was another pod's",
-    )
+@cache
+def _classified(answers: bool) -> tuple[Rule, ...]:
+    rules = [
+        Rule("ct state != { established, related }", verdict="jump classify"),
+        # Its address and port were another pod's, whose EIP it must not have.
+        Rule(
+            f"ct state established ct direction original {GOVERNED} tcp flags & (fin | syn | rst | ack) == syn",
+            verdict="reject with tcp reset",
+            counter=True,
+            comment="the address was another pod's",
+        ),
+    ]
     if answers:
-        yield Rule(f"ct direction original {CT_MARK}", verdict="vmap @answer_slots")
-        yield Rule(f"ct direction original {GOVERNED} {UNMARKED}", verdict="jump adopt")
+        rules.append(Rule(f"ct direction original {CT_MARK}", verdict="vmap @answer_slots"))
+        rules.append(Rule(f"ct direction original {GOVERNED} {UNMARKED}", verdict="jump adopt"))
+    return tuple(rules)
 
 
 def _looked_at(plan: NodePlan) -> Iterator[Rule]:
@@ -133,16 +138,18 @@ def _outer(plan: NodePlan) -> tuple[Rule, ...]:
     return (Rule(match, "meta mark set 0"),)
 
 
-def _entrances(answers: bool) -> Iterator[Chain]:
+@cache
+def _entrances(answers: bool) -> tuple[Chain, ...]:
     rules = [Rule("fib saddr type local", verdict="return"), Rule("fib daddr type local", verdict="return")]
-    rules += [Rule(f"{IP[f]} daddr @inside{f}", verdict="return") for f in FAMILIES]
+    rules += [Rule(f"{IP[f]} daddr @{inside_set(f)}", verdict="return") for f in FAMILIES]
     for family in FAMILIES:
         rules += [Rule(f"{IP[family]} saddr", verdict=f"vmap @governed_{kind}{family}") for kind in ("pods", "subnets")]
     note = "A node's own addresses, known or not, are no pods', and what goes to one of them is not leaving."
-    yield Chain("classify", tuple(rules), (note,))
-    if answers:
-        note = "The answer of an open connection is none of this node's any more: it gets the one that new ones get."
-        yield Chain("adopt", (Rule(verdict="jump classify"),), (note,))
+    entrance = Chain("classify", tuple(rules), (note,))
+    if not answers:
+        return (entrance,)
+    note = "The answer of an open connection is none of this node's any more: it gets the one that new ones get."
+    return entrance, Chain("adopt", (Rule(verdict="jump classify"),), (note,))
 
 
 @lru_cache(maxsize=65_536)
@@ -190,45 +197,49 @@ def _answer_chain(answer: Answer, falls_back: bool) -> Chain:
     return Chain(f"answer.{answer.number}", rules)
 
 
-def _slot_chain(slot: Slot, own: Sequence[Rule]) -> Chain:
+@lru_cache(maxsize=4096)
+def _slot_chain(slot: Slot, own: tuple[Rule, ...]) -> Chain:
     words = f"Slot {slot.number}: EgressGateway {comment(slot.gateway)}, prefers {comment(slot.preferred_node)}"
     note = f"{words}, tunnel VIP {' '.join(slot.tunnel_vips)}"
     return Chain(f"slot.{slot.number}", (Rule(statement=set_mark(slot_mark(slot.number))), *own), (note,))
 
 
-def _ends() -> Iterator[Chain]:
-    yield Chain(
-        "governed",
-        (
-            Rule("ct state { invalid, untracked }", verdict="drop", counter=True, comment="cannot be translated"),
-            Rule("fib saddr . iif oif missing", verdict="drop", counter=True, comment="forged source"),
-        ),
-        ("What no governed packet may be.",),
-    )
-    yield Chain(
-        "blocked",
-        (
-            Rule(
-                verdict="reject with icmpx type admin-prohibited",
-                counter=True,
-                comment="no egress IP to leave with",
+@cache
+def _ends() -> tuple[Chain, ...]:
+    return (
+        Chain(
+            "governed",
+            (
+                Rule("ct state { invalid, untracked }", verdict="drop", counter=True, comment="cannot be translated"),
+                Rule("fib saddr . iif oif missing", verdict="drop", counter=True, comment="forged source"),
             ),
+            ("What no governed packet may be.",),
         ),
-        ("Governed, but no address to leave with: refused, never leaked.",),
+        Chain(
+            "blocked",
+            (
+                Rule(
+                    verdict="reject with icmpx type admin-prohibited",
+                    counter=True,
+                    comment="no egress IP to leave with",
+                ),
+            ),
+            ("Governed, but no address to leave with: refused, never leaked.",),
+        ),
+        Chain(
+            "direct",
+            (Rule(statement=set_mark(MARK_PREFIX)), Rule(verdict="accept")),
+            ("Governed, and left to the node's own routes; no further policy is asked.",),
+        ),
+        Chain(
+            "looked_at",
+            (Rule(statement=set_mark(MARK_PREFIX)),),
+            ("The last resort of routing is for what is not marked.",),
+        ),
+        Chain(
+            "to_gateway",
+            (Rule("tcp flags syn", "tcp option maxseg size set rt mtu"), Rule(statement="meta mark set 0")),
+            ("Routing is done; nobody else is to judge the packet by our mark.",),
+        ),
+        Chain("keep_source", tuple(Rule(statement=f"snat {IP[f]} to {IP[f]} saddr") for f in FAMILIES)),
     )
-    yield Chain(
-        "direct",
-        (Rule(statement=set_mark(MARK_PREFIX)), Rule(verdict="accept")),
-        ("Governed, and left to the node's own routes; no further policy is asked.",),
-    )
-    yield Chain(
-        "looked_at",
-        (Rule(statement=set_mark(MARK_PREFIX)),),
-        ("The last resort of routing is for what is not marked.",),
-    )
-    yield Chain(
-        "to_gateway",
-        (Rule("tcp flags syn", "tcp option maxseg size set rt mtu"), Rule(statement="meta mark set 0")),
-        ("Routing is done; nobody else is to judge the packet by our mark.",),
-    )
-    yield Chain("keep_source", tuple(Rule(statement=f"snat {IP[f]} to {IP[f]} saddr") for f in FAMILIES))

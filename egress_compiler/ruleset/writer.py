@@ -7,10 +7,11 @@ stands where it is first needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from egress_compiler.contract.elements import element
 from egress_compiler.contract.names import NFT_TABLE
 from egress_compiler.contract.numbers import (
     FIRST_UPLINK_MARK,
@@ -57,9 +58,9 @@ class Written:
         """Of a set or map."""
         found = next(s for s in self.ruleset.sets if s.name == name)
         head = len(_set_head(found)) - 1
-        for number, element in enumerate(found.elements):
-            if element.key == key:
-                return Place(self.starts[f"set {name}"] + head + number, _element(element).strip())
+        for number, one in enumerate(found.elements):
+            if one.key == key:
+                return Place(self.starts[f"set {name}"] + head + number, _element(one).strip())
         return None
 
     def destination(self, chain: str, rule: Rule, destination: str) -> Place:
@@ -84,7 +85,7 @@ def write(ruleset: Ruleset) -> Written:
         starts[f"set {item.name}"] = len(lines) + 2
         lines += kept
     told = set[str]()
-    led = {s.name: [m for e in s.elements for m in _TARGET.findall(e.value)] for s in ruleset.sets if s.value_type}
+    led = {s.name: _led(s) for s in ruleset.sets if s.value_type}
     for base, rules in ruleset.base:
         lines.append(f"\t# {base.reason}")
         starts[f"chain {base.name}"] = len(lines) + 2
@@ -100,23 +101,39 @@ def _reached(
     rules: Sequence[Rule], chains: Mapping[str, Chain], led: Mapping[str, Sequence[str]], told: set[str]
 ) -> Iterator[Chain]:
     """The chains that rules lead to and nobody has yet, each before those that it leads to itself."""
-    waiting = list(reversed(_targets(rules, led)))
+    waiting = list(reversed(_targets(map(_named, rules), led)))
     while waiting:
         name = waiting.pop()
         if name in told:
             continue
         told.add(name)
         yield chains[name]
-        waiting += reversed(_targets(chains[name].rules, led))
+        waiting += reversed(_targets(_named_by(chains[name]), led))
 
 
-def _targets(rules: Sequence[Rule], led: Mapping[str, Sequence[str]]) -> list[str]:
+def _targets(named: Iterable[tuple[list[str], list[str]]], led: Mapping[str, Sequence[str]]) -> list[str]:
     found: list[str] = []
-    for rule in rules:
-        found += _TARGET.findall(rule.verdict)
-        for name in _MAP.findall(rule.verdict):
+    for chains, maps in named:
+        found += chains
+        for name in maps:
             found += led.get(name, ())
     return found
+
+
+@lru_cache(maxsize=65_536)
+def _named_by(chain: Chain) -> tuple[tuple[list[str], list[str]], ...]:
+    return tuple(map(_named, chain.rules))
+
+
+def _named(rule: Rule) -> tuple[list[str], list[str]]:
+    """The chains and the maps that a rule leads to."""
+    return _TARGET.findall(rule.verdict), _MAP.findall(rule.verdict)
+
+
+def _led(item: Set) -> list[str]:
+    """The chains that a map leads to."""
+    values = dict.fromkeys(one.value for one in item.elements)
+    return [name for value in values for name in _TARGET.findall(value)]
 
 
 def _head(ruleset: Ruleset) -> Iterator[str]:
@@ -159,9 +176,8 @@ def _set_lines(item: Set) -> list[str]:
     return [*lines, "\t}", ""]
 
 
-def _element(element: Element) -> str:
-    value = f" : {element.value}" if element.value else ""
-    return f"{_IN_SET}{element.key}{value}," + (f" # {comment(element.note)}" if element.note else "")
+def _element(one: Element) -> str:
+    return element(one.key, one.value, comment(one.note) if one.note else "")
 
 
 def _base_lines(base: BaseChain, rules: Sequence[Rule]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from egress_compiler.contract.elements import inside_set
 from egress_compiler.contract.numbers import GATEWAY_MARK_PREFIX, GATEWAY_ZONE, NUMBER_MASK
 from egress_compiler.contract.plan import NodePlan
 from egress_compiler.net import FAMILIES
@@ -21,7 +22,8 @@ def zones(plan: NodePlan) -> Feature:
     )
     came = (Rule(f"iifname {inwards(plan)}", verdict="goto gateway_zone"),)
     answers = tuple(
-        Rule(f"{IP[f]} daddr @eips{f} {IP[f]} saddr != @inside{f}", f"ct zone set {GATEWAY_ZONE}") for f in FAMILIES
+        Rule(f"{IP[f]} daddr @eips{f} {IP[f]} saddr != @{inside_set(f)}", f"ct zone set {GATEWAY_ZONE}")
+        for f in FAMILIES
     )
     rules = [Rule(statement=f"meta mark set meta mark & {NUMBER_MASK:#010x} | {_GATEWAY}")]
     if own:

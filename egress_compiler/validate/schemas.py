@@ -9,12 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
-from referencing import Registry, Resource
-
-from egress_compiler.validate.fast import TYPES, Check, anchored, compiled
+from egress_compiler.validate.fast import Check, compiled
 
 COMMON = "common"
 KINDS = {
@@ -93,44 +88,10 @@ def fast_check(name: str) -> Check:
     return compiled(schema(name), definitions())
 
 
-def _properties(validator: Any, properties: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for name, schema in properties.items():
-            if instance.get(name) is not None:
-                yield from validator.descend(instance[name], schema, path=name, schema_path=name)
-
-
-def _required(_validator: Any, required: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for name in required:
-            if instance.get(name) is None:
-                error = ValidationError(f"{name!r} is required")
-                error.validator_value = name
-                yield error
-
-
-def _pattern(_validator: Any, pattern: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not anchored(pattern).search(instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-def _type_checker() -> Any:
-    def redefined(check: Check) -> Any:
-        return lambda _, value: check(value)
-
-    return Draft202012Validator.TYPE_CHECKER.redefine_many({name: redefined(check) for name, check in TYPES.items()})
-
-
-_Validator: Any = extend(  # type: ignore[no-untyped-call]  # types-jsonschema leaves it untyped
-    Draft202012Validator,
-    {"properties": _properties, "required": _required, "pattern": _pattern},
-    type_checker=_type_checker(),
-)
-
-
 @cache
 def slow_check(name: str) -> Any:
     """A jsonschema validator that agrees with ``fast_check``: nulls of named entries are absent, ``$`` is the end."""
-    common = Resource.from_contents(schema(COMMON))
-    registry: Registry[Any] = Registry().with_resource("common.json", common)
-    return _Validator(schema(name), registry=registry)
+    # Here, as it takes longer to import than all of our own validation, and only wrong input needs it.
+    from egress_compiler.validate.slow import validator
+
+    return validator(schema(name), schema(COMMON))

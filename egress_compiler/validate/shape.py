@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
-
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from egress_compiler.diagnostics import Collector, listing, nearest, quoted
 from egress_compiler.document import Document, Path, Plain
 from egress_compiler.validate.fast import anchored
 from egress_compiler.validate.schemas import fast_check, resolved, slow_check
 from egress_compiler.validate.schemas import schema as whole_schema
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_REPORTED = 200
 """Shape errors of one document: who has more has given the wrong file."""
@@ -38,6 +39,8 @@ def check_shape(document: Document, schema: str, found: Collector) -> Document:
     Null entries are left out, wrong list items become None, and ``faults`` says what was wrong.
     """
     if fast_check(schema)(document.data):
+        if not document.faults and not document.nulls:
+            return document
         return document.with_data(without_faults(document.data, document.faults))
     if found.full:
         found.errors += 1

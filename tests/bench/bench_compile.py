@@ -7,7 +7,6 @@ same run, is merely decoding the same cluster file.
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.explain import as_text as explain_text
 from egress_compiler.explain import explain_address, explain_pod
 from egress_compiler.net import parse_address
-from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
+from egress_compiler.pipeline import Compilation, Inputs, compile_bundle, without_cycle_collection
 from egress_compiler.plan import as_markdown
 from egress_compiler.validate.schemas import fast_check, slow_check
 from tests.bench.large_input import NODES, PODS, POLICIES, policies, write_input, write_policies
@@ -85,12 +84,9 @@ def timed_stages(times: Times) -> Iterator[None]:
 
 
 def yardsticks(content: bytes, times: Times) -> None:
-    """As fast as they can be: without looking for cycles in what stays, and before the heap is full of other things."""
-    gc.collect()
-    gc.disable()
+    """As fast as they can be: before the heap is full of other things."""
     timing(times, JSON, lambda: json.loads(content))
     timing(times, MSGSPEC, lambda: msgspec.json.decode(content))
-    gc.enable()
 
 
 def schemas(documents: list[dict[str, Any]], times: Times) -> None:
@@ -126,8 +122,9 @@ def reading(compilation: Compilation, inputs: Inputs, root: Path, size: float, t
     timing(times, "explain --eip", lambda: explain_address(after, parse_address("10.10.250.0")))
 
 
+@without_cycle_collection()
 def measure(size: float, root: Path) -> Times:
-    """The times at one size, in processor seconds, in the order of the work."""
+    """The times at one size, in processor seconds, in the order of the work; as commands, it looks for no cycles."""
     root.mkdir(parents=True)
     inputs = write_input(root, size)
     content = inputs.cluster[0].read_bytes()

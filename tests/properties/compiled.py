@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,13 @@ def compiled(
 
     Raises InvalidInput.
     """
+    with written(scenario, lock, order) as inputs:
+        return compile_bundle(replace(inputs, rebalance=rebalance))
+
+
+@contextmanager
+def written(scenario: Scenario, lock: str | None = None, order: random.Random | None = None) -> Iterator[Inputs]:
+    """The files of ``scenario``, for as long as the context lasts."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         (root / "policies").mkdir()
@@ -42,10 +51,7 @@ def compiled(
         lock_path = root / "egress.lock.json"
         if lock is not None:
             lock_path.write_text(lock)
-        paths = Inputs(
-            (root / "policies",), (root / "cluster",), settings=settings, lock=lock_path, rebalance=rebalance
-        )
-        return compile_bundle(paths)
+        yield Inputs((root / "policies",), (root / "cluster",), settings=settings, lock=lock_path)
 
 
 def compiled_or_reject(scenario: Scenario, lock: str | None = None, order: random.Random | None = None) -> Compilation:

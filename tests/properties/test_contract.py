@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import egress_compiler.contract
+from egress_compiler.contract.names import PLAN, RULESET
 from egress_compiler.contract.reading import read_plan
-from egress_compiler.render.plan_text import plan_json
 from tests.properties.compiled import compiled_or_reject
 from tests.properties.search import examples
 from tests.properties.strategies import Scenario, crowds, odd_scenarios, scenarios
@@ -29,5 +29,7 @@ def test_the_collection_has_the_same_contract() -> None:
 @examples(30)
 @given(st.one_of(scenarios(), crowds(), odd_scenarios()))
 def test_every_plan_is_read_as_it_was_made(scenario: Scenario) -> None:
-    for plan in compiled_or_reject(scenario).plans:
-        assert read_plan(plan_json(plan)) == plan
+    nodes = compiled_or_reject(scenario).nodes
+    for name in nodes.names:
+        files = nodes.files(name)
+        assert read_plan(files[PLAN], files[RULESET]) == nodes.plan(name)

@@ -1,5 +1,7 @@
 """Bundle and lock file change together or not at all."""
 
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +56,44 @@ def test_all_at_once(top: Path) -> None:
     assert not (top / "out/nodes/two").exists()
     assert stat.S_IMODE((top / "out/nodes/three/z").stat().st_mode) == 0o755
     assert heal(top / "out") is None
+
+
+@pytest.mark.parametrize("many", [1, 500])
+def test_all_is_synced_before_the_journal_names_it(many: int, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few files each by itself, many by their file system, which says what it could not write."""
+    monkeypatch.setattr(commit, "MANY", many)
+    synced = list[str]()
+    sync = os.fsync
+
+    def recorded(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write(top)
+    assert tree(top) == placed(AFTER)
+    before = synced[: synced.index("journal.json.new")]
+    assert before == ([] if many == 1 else ["1", "2", "3"])
+
+
+def test_where_one_file_system_cannot_be_synced_all_are(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[bool]()
+    monkeypatch.setattr(commit, "MANY", 1)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_names, **_options: SimpleNamespace(syncfs=lambda _handle: -1))
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.ENOSYS)
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    write(top)
+    assert tree(top) == placed(AFTER)
+    assert synced
+
+
+def test_a_file_system_that_could_not_write_all_ends_the_run(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "MANY", 1)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_names, **_options: SimpleNamespace(syncfs=lambda _handle: -1))
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left on device"):
+        write(top)
+    assert tree(top) == placed(BEFORE)
 
 
 @pytest.mark.parametrize("failing", range(1, 8))

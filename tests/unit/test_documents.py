@@ -1,6 +1,6 @@
 """The fast YAML writer against PyYAML."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -62,6 +62,19 @@ def test_a_text_of_several_lines_stands_on_one(text: str) -> None:
     objects = [{"key": [{"inner": text}], "other": text}]
     assert len(documents_text(objects).splitlines()) == 4
     assert list(yaml.safe_load_all(documents_text(objects))) == objects
+
+
+class Row(NamedTuple):
+    name: str
+    addresses: tuple[str, ...]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "a\nb", "a\u2028b", ", b: c", "a]", "a}", "fd00::", "a-b, c-d"])
+def test_a_row_is_a_mapping_on_one_line(text: str) -> None:
+    written = documents_text([{"rows": [Row(text, (text, "a-b")), Row(text, ())]}])
+    assert len(written.splitlines()) == 4
+    (read,) = yaml.safe_load_all(written)
+    assert read == {"rows": [{"addresses": [text, "a-b"], "name": text}, {"addresses": [], "name": text}]}
 
 
 SCALARS = st.one_of(

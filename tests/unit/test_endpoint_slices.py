@@ -24,3 +24,12 @@ def test_a_slice_names_its_owner_where_the_cluster_has_given_it_a_uid(uid: str |
     owners = endpoints["metadata"].get("ownerReferences")
     expected = {"apiVersion": "egressgateway.spidernet.io/v1beta1", "kind": "EgressPolicy", "name": "test", "uid": uid}
     assert owners == ([expected] if uid else None)
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(100, [2, 2, 3]), (2, [2, 2, 2, 1]), (0, [])])
+def test_the_settings_say_how_many_endpoints_a_slice_has(limit: int, sizes: list[int], tmp_path: Path) -> None:
+    where, settings = EXAMPLE.parent / "dual-stack-ha", tmp_path / "settings.yaml"
+    settings.write_text((where / "settings.yaml").read_text() + f"endpointSliceSize: {limit}\n")
+    made = compile_bundle(Inputs((where / "policies",), (where / "cluster.json",), settings=settings))
+    slices = list(yaml.safe_load_all(made.files["endpointslices.yaml"]))
+    assert [len(one["endpoints"]) for one in slices] == sizes

@@ -29,9 +29,9 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files of nodes that are read; files count as known 20 ms after they were written."""
     read, paths = bundle._read, list[str]()
 
-    def recorded(path: Path) -> str | None:
-        if "nodes" in path.parts:
-            paths.append(path.name)
+    def recorded(path: str) -> str | None:
+        if "nodes" in Path(path).parts:
+            paths.append(Path(path).name)
         return read(path)
 
     monkeypatch.setattr(bundle, "_read", recorded)

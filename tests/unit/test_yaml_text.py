@@ -1,10 +1,14 @@
 """Strict YAML and JSON with positions: what a text means, or the code and place of what is wrong with it."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from egress_compiler.diagnostics import Collector
+from egress_compiler.load import json_text
 from egress_compiler.load.files import decode
 from egress_compiler.load.json_text import parse_json
 from egress_compiler.load.yaml_text import parse_yaml
@@ -133,3 +137,71 @@ def test_faults_cover_what_is_above_and_below() -> None:
     assert document.faulty("a", "b", "x")
     assert document.faulty("a")
     assert not document.faulty("a", "c")
+
+
+_PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    '"a"',
+    '"b"',
+    "1",
+    "01",
+    "-",
+    "1e999",
+    "-0",
+    "null",
+    "NaN",
+    "-Infinity",
+    " ",
+    "\n",
+]
+_PIECES += [
+    '"\\n"',
+    '"\\ud800"',
+    '"\\u00e9"',
+    '"\x01"',
+    "1" * 40,
+    "1" * 41,
+    "\x0c",
+    "1.",
+    '{"a":1,"a":2}',
+    "[" * 64,
+    "]" * 64,
+]
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("abé", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+)
+
+
+@given(_VALUES, st.lists(st.tuples(st.integers(0, 60), st.integers(0, 1), st.sampled_from(_PIECES)), max_size=2))
+def test_json_means_the_same_with_places_and_without(value: object, edits: list[tuple[int, int, str]]) -> None:
+    """What ``json`` takes and what the scanner takes, which makes the places later, must be one language."""
+    text = json.dumps(value)
+    for at, drop, piece in edits:
+        text = text[:at] + piece + text[at + drop :]
+    document = parse_json(SourceFile("f", text))
+    try:
+        data, spot = json_text._scanned(text)
+    except json_text._NotPlain:
+        assert document is None
+    else:
+        assert document is not None
+        assert (repr(document.data), document.spot) == (repr(data), spot)
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "a: [x, {b: 'null'}]\n", '{"a": 1}'])
+def test_a_document_knows_that_it_has_no_null(text: str) -> None:
+    (document,) = parse_yaml(SourceFile("f", text), Collector())
+    assert not document.nulls
+    assert document.with_data(None).nulls
+
+
+@pytest.mark.parametrize("text", ["a:\n", "a: [x, {b: ~}]\n", "- &x null\n- *x\n", "a: *x\n", '{"a": [null]}'])
+def test_a_document_knows_that_it_may_have_nulls(text: str) -> None:
+    (document,) = parse_yaml(SourceFile("f", text), Collector())
+    assert document.nulls

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN, RULESET
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan, read_plan
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
@@ -84,7 +84,7 @@ def from_files(files: Mapping[str, str]) -> NodeBundle:
     if PLAN not in files:
         raise NodeError("the bundle has no %s" % PLAN)
     try:
-        return NodeBundle(dict(files), read_plan(files[PLAN]))
+        return NodeBundle(dict(files), read_plan(files[PLAN], files.get(RULESET)))
     except DamagedPlan as error:
         raise NodeError(str(error)) from error
 
@@ -96,7 +96,12 @@ def installed(paths: Paths) -> NodeBundle | None:
     """
     if not paths.file(PLAN).exists():
         return None
-    return from_files({name: text for name, text in read_files(paths).items() if _may_be_ours(name)})
+    files = {name: text for name, text in read_files(paths).items() if _may_be_ours(name)}
+    try:
+        return from_files(files)
+    except NodeError:  # of the ruleset, which somebody has edited: it says nothing then
+        plan = from_files({name: text for name, text in files.items() if name != RULESET}).plan
+        return NodeBundle(files, plan)
 
 
 def _may_be_ours(name: str) -> bool:

@@ -82,7 +82,7 @@ def of_plan(bundle: Path, name: str) -> Node:
     """A node of the bundle; AnsibleParserError as above."""
     path = bundle / "nodes" / name / "plan.json"
     try:
-        plan = read_plan(path.read_text(encoding="utf-8"))
+        plan = read_plan(path.read_text(encoding="utf-8"), None)
     except OSError as error:
         raise AnsibleParserError("%s: %s: compile again" % (path, error.strerror)) from error
     except (ValueError, DamagedPlan) as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, Optional, TypeVar
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 Family = Literal[4, 6]
 Role = Literal["gateway", "worker"]
@@ -224,7 +224,7 @@ class Source:
 class WorkerRole:
     """Decides for the node's own pods.  Exact addresses come first; ``subnets`` answer for what is no known pod."""
 
-    pods: Both[tuple[Source, ...]]
+    pods: Annotated[Both[tuple[Source, ...]], "pods"]
     subnets: Both[tuple[Source, ...]]
     policies: tuple[PolicyChain, ...]
     orders: tuple[PolicyOrder, ...]
@@ -244,7 +244,7 @@ class Translation:
     slot: int
     origin: str
     addresses: Both[Optional[Address]]
-    uplinks: Both[int]
+    uplinks: Both[int] = Both(0, 0)
     own: bool = False
     gone: bool = False
 
@@ -368,7 +368,10 @@ class KernelPart:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """``inside`` is the cluster's; ``cut`` names the policies that end open connections which would leave otherwise."""
+    """``inside`` is the cluster's, and stands in nftables.nft alone (``elements``).
+
+    ``cut`` names the policies that end open connections which would leave otherwise.
+    """
 
     version: int
     node: str

@@ -19,4 +19,4 @@ def plan_text() -> str:
 
 @pytest.fixture(scope="session")
 def plan(plan_text: str) -> NodePlan:
-    return read_plan(plan_text)
+    return read_plan(plan_text, None)

@@ -25,7 +25,7 @@ LEFT = [
 
 
 def test_what_the_node_holds_is_known_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "read_plan", lambda text: text)
+    monkeypatch.setattr(bundle, "read_plan", lambda text, ruleset: text)
     (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
     (tmp_path / "watch").write_text("#!/bin/sh\n", encoding="utf-8")
     for name in LEFT:
