@@ -384,8 +384,9 @@ class _Evaluation:
                 raise NftError("another status of a connection is asked for")
             return self._compare(0, words)
         if key == "ct event":
-            words.take()
-            words.take()
+            words.skip(2)
+            while words.peek() == ",":
+                words.skip(2)
             return True
         if key in ("fib saddr", "fib daddr") and words.peek() == "type":
             if (words.take(), words.take()) != ("type", "local"):

@@ -207,7 +207,7 @@ _WHERE_SOMETHING_IS_STEERED = frozenset(
     }
 )
 """Chains and sets of nodes that steer something, or something of a kind."""
-_ENTRANCES = frozenset({"prerouting", "gateway_zone", "from_worker", "translate", "outer", "zones"})
+_ENTRANCES = frozenset({"prerouting", "gateway_zone", "from_worker", "arrived", "outer", "zones"})
 """Chains with rules that are there only while a map or a chain is."""
 _LEADS = re.compile(r"^\t\t\t(\S+) : goto (\S+),", re.MULTILINE)
 _TARGETS = re.compile(r"\b(?:goto|jump) ([A-Za-z0-9_.-]+)")
