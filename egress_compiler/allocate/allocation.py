@@ -71,7 +71,7 @@ def allocate(
     numbers = slot_numbers(resolved, keys, lock, settings, found)
     answers = _answers(shares, resolved, lock, settings, found)
     by_policy = {ref: answers.numbers.get(answer_key(ref, pair), 0) for s in shares for ref, pair in s.eips.items()}
-    slots = {number.slot: slot_of(key, number, resolved, settings) for key, number in numbers.slots.items()}
+    slots = {number.slot: slot_of(key, numbers, resolved, settings) for key, number in numbers.slots.items()}
     families = {share.gateway: resolved.gateways[share.gateway].families for share in shares}
     placements = {ref: _placement(s, ref, numbers, families[s.gateway]) for s in shares for ref in s.eips}
     groups = {key: keys for share in shares for keys in share.groups.values() for key in keys}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from egress_compiler.allocate.allocation import Allocation
 from egress_compiler.allocate.answers import cursor
 from egress_compiler.allocate.eips import pair_named
-from egress_compiler.allocate.slots import slots_by_segment
 from egress_compiler.diagnostics import Collector, counted, listing, nearest, quoted
 from egress_compiler.model.lock import EipLock, Lock, PolicyLock, SlotLock
 from egress_compiler.model.policy import Gateway
@@ -18,7 +18,10 @@ from egress_compiler.resolve import Resolved
 from egress_compiler.source import Position
 
 _EDITED = "take back what compile wrote; after a merge, compile again and commit what it writes"
-_SHARED = "EgressGateways have come to share nodes, or the file was merged: apply the change to all of them together"
+_SHARED = (
+    "EgressGateways have other nodes in common than before, or the file was merged: "
+    "apply the change to all of them together"
+)
 
 
 def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, settings: Settings, found: Collector) -> None:
@@ -32,11 +35,11 @@ def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, settings:
     for name in ("slot", "vrid", "vip"):
         number = _number(name)
         before, after = ({key: number(entry) for key, entry in of.slots.items()} for of in (lock, allocation.lock))
-        if name == "vrid":
-            for slots in slots_by_segment(resolved, after):
-                judge.numbers("slots", _of(slots, before), _of(slots, after), name, hint=_SHARED)
-        else:
-            judge.numbers("slots", before, after, name)
+        if name == "vip":
+            # Who leaves an instance leaves its tunnel VIP, too: the VRID has said so.
+            together = Counter((entry.vrid, entry.vip) for entry in lock.slots.values())
+            before = {k: vip for k, vip in before.items() if together[lock.slots[k].vrid, vip] == 1}
+        judge.numbers("slots", before, after, name, hint=_SHARED if name == "vrid" else _EDITED)
     judge.answers(settings)
     judge.gateways()
     judge.policies()
@@ -46,10 +49,6 @@ def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, settings:
 
 def _number(name: str) -> Callable[[SlotLock], int]:
     return lambda entry: int(getattr(entry, name))
-
-
-def _of(keys: Collection[str], numbers: Mapping[str, int]) -> dict[str, int]:
-    return {key: numbers[key] for key in keys if key in numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +70,27 @@ class _Judge:
     def numbers(
         self, section: str, before: Mapping[str, int], after: Mapping[str, int], *path: str, hint: str = _EDITED
     ) -> None:
-        """Numbers that stand twice, or are out of the range that the settings give."""
-        owners = {after[key]: key for key in sorted(after)}
+        """Numbers that stand twice where they must not, or are out of the range that the settings give."""
+        owners: dict[int, list[str]] = {}
+        for key in sorted(after):
+            owners.setdefault(after[key], []).append(key)
         what = path[0] if path else {"answers": "number"}.get(section, "index")
         for key in sorted(before.keys() & after.keys()):
             number, now = before[key], after[key]
             if number != now:
-                owner = owners.get(number)
-                twice = owner is not None and before.get(owner) == number
-                why = f"is {owner}'s, too" if twice else "is out of range"
+                kept = [owner for owner in owners.get(number, ()) if before.get(owner) == number]
+                owner = next((owner for owner in kept if path != ("vrid",) or self._meet(key, owner)), None)
+                why = f"is {owner}'s, too" if owner is not None else "is out of range"
                 self._unusable(
                     f"the {what} {number} of {key} {why}: it is {now} from now on",
                     self._at(section, key, *path),
                     hint=hint,
                 )
+
+    def _meet(self, key: str, other: str) -> bool:
+        """Whether two slots have a node in common."""
+        one, two = (self.allocation.slots[self.allocation.lock.slots[name].slot].order for name in (key, other))
+        return not set(one).isdisjoint(two)
 
     def answers(self, settings: Settings) -> None:
         """Answer numbers that cannot stay, those that match foreign marks by the mark; and a cursor that is none."""

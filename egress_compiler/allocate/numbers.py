@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 
@@ -39,30 +40,39 @@ def keep_or_give(wanted: Iterable[str], before: Mapping[str, int], first: int, l
 
 
 def keep_or_give_apart(
-    groups: Iterable[Iterable[str]], before: Mapping[str, int], first: int, last: int
+    wanted: Mapping[str, tuple[str, ...]], before: Mapping[str, int], first: int, last: int
 ) -> dict[str, int]:
-    """A number for each key that nobody else of its group has; those in ``before`` keep theirs where that is so.
+    """A number for each key that nobody else has at any of its places, unless that has the same places in this order.
 
-    New keys get, in their sorted order, the lowest number that is free in all groups, and once there is none the lowest
-    that is free in their own: groups that come together then have few numbers twice.  Raises Exhausted.
+    ``wanted`` has the places of each key; those in ``before`` keep their number where it is possible.  New keys get, in
+    their sorted order, the lowest number that is free everywhere: keys that come together then have few numbers twice.
+    Once there is none, the lowest that is free at their own places; and at last that of keys with the same places, the
+    one that the fewest have.  Raises Exhausted.
     """
-    group_of = {key: number for number, group in enumerate(groups) for key in group}
-    taken: dict[int, set[int]] = {number: set() for number in group_of.values()}
+    owners: dict[tuple[str, int], tuple[str, ...]] = {}
+    users: Counter[tuple[tuple[str, ...], int]] = Counter()
     given: dict[str, int] = {}
-    for key in sorted(group_of):
-        number, own = before.get(key), taken[group_of[key]]
-        if number is not None and first <= number <= last and number not in own:
-            given[key] = number
-            own.add(number)
-    anywhere = set(given.values())
-    for key in sorted(group_of):
-        if key not in given:
-            own = taken[group_of[key]]
-            free = (number for numbers in (anywhere, own) for number in range(first, last + 1) if number not in numbers)
-            number = next(free, None)
-            if number is None:
-                raise Exhausted(key)
-            given[key] = number
-            own.add(number)
-            anywhere.add(number)
+
+    def possible(places: tuple[str, ...], number: int) -> bool:
+        return all(owners.get((place, number), places) == places for place in places)
+
+    def give(key: str, number: int) -> None:
+        given[key] = number
+        users[wanted[key], number] += 1
+        owners.update(((place, number), wanted[key]) for place in wanted[key])
+
+    for key in sorted(wanted):
+        number = before.get(key)
+        if number is not None and first <= number <= last and possible(wanted[key], number):
+            give(key, number)
+    unused = iter(sorted(set(range(first, last + 1)) - set(given.values())))
+    for key in sorted(wanted.keys() - given.keys()):
+        places = wanted[key]
+        free = next(unused, None)
+        if free is None:
+            usable = [number for number in range(first, last + 1) if possible(places, number)]
+            free = min(usable, key=lambda number: (users[places, number], number), default=None)
+        if free is None:
+            raise Exhausted(key)
+        give(key, free)
     return {key: given[key] for key in sorted(given)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from egress_compiler.allocate.members import SlotMembers
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give, keep_or_give_apart
-from egress_compiler.allocate.segments import connected
 from egress_compiler.contract.numbers import MAX_NODE_INDEX, MAX_REPLY_INDEX, MAX_SLOT, MAX_VRID
-from egress_compiler.diagnostics import Collector, listing
+from egress_compiler.diagnostics import Collector
 from egress_compiler.model.lock import Lock, SlotLock
 from egress_compiler.model.settings import Settings
 from egress_compiler.net import Family
@@ -21,7 +21,10 @@ FEWER_SLOTS = "a slot is one gateway on one preferred node: use fewer gateways, 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One gateway on one preferred node.  ``order`` are the gateway's nodes as they take over, preferred first."""
+    """One gateway on one preferred node.  ``order`` are its members as they take over, preferred first.
+
+    Where VRIDs are short, slots with the same ``order`` have one ``vrid``, and the tunnel VIP with it.
+    """
 
     number: int
     gateway: str
@@ -32,10 +35,11 @@ class Slot:
 
 
 class SlotNumbers(NamedTuple):
-    """The index of each node; and the numbers of each slot, by ``GATEWAY/NODE``."""
+    """The index of each node; and of each slot, by ``GATEWAY/NODE``, its numbers, and its nodes as they take over."""
 
     nodes: Mapping[str, int]
     slots: Mapping[str, SlotLock]
+    orders: Mapping[str, tuple[str, ...]]
 
 
 class _Range(NamedTuple):
@@ -73,52 +77,85 @@ def slot_numbers(
     bound: tuple[tuple[str, ...], str] = (subnet, larger)
     if settings.gateway_reply_route and most > MAX_REPLY_INDEX:
         most, bound = MAX_REPLY_INDEX, (("gatewayReplyRoute",), _FEWER_NODES)
-    ranges = (
-        _Range("address for a node in the tunnel subnet", names, lock.nodes, 1, most, *bound),
-        _Range("slot number (mark and table)", keys, slots, 1, MAX_SLOT, (), FEWER_SLOTS),
-        _Range("address for a slot in the tunnel subnet", keys, vips, 1, half, subnet, larger),
-    )
-    given: list[dict[str, int]] = []
-    for numbers in ranges:
+    nothing = SlotNumbers({}, {}, {})
+
+    def give(numbers: _Range) -> dict[str, int] | None:
         try:
-            given.append(keep_or_give(numbers.keys, numbers.before, numbers.first, numbers.last))
+            return keep_or_give(numbers.keys, numbers.before, numbers.first, numbers.last)
         except Exhausted as problem:
             possible = numbers.last - numbers.first + 1
             message = f"no {numbers.what} is left: {len(numbers.keys)} needed, {possible} possible"
             place = limit_place(numbers.setting, _gateway_place(problem.key, resolved), settings)
             diagnostics.error("exhausted", message, place, hint=numbers.hint)
-    vrids = _vrids(resolved, keys, lock, settings, diagnostics)
-    if len(given) < len(ranges) or vrids is None:
-        return SlotNumbers({}, {})
-    return SlotNumbers(given[0], {key: SlotLock(given[1][key], vrids[key], given[2][key]) for key in sorted(keys)})
+            return None
+
+    indices = give(_Range("address for a node in the tunnel subnet", names, lock.nodes, 1, most, *bound))
+    given = give(_Range("slot number (mark and table)", keys, slots, 1, MAX_SLOT, (), FEWER_SLOTS))
+    if given is None:
+        return nothing
+    members = SlotMembers(settings.vrrp.gateways_per_slot)
+    orders = {key: _order(key, given[key], resolved, members) for key in sorted(keys)}
+    vrids = _vrids(orders, resolved, lock, settings, diagnostics)
+    if vrids is None:
+        return nothing
+    instances = _by_instance(orders, vrids)
+    # What comes to an instance takes the address that it has, also where its own name is the first.
+    before = {
+        first: next((vips[key] for key in _by_vrid(own, lock, vrids) if key in vips), 0)
+        for first, own in instances.items()
+    }
+    shared = give(_Range("address for a slot in the tunnel subnet", instances, before, 1, half, subnet, larger))
+    if indices is None or shared is None:
+        return nothing
+    of = {key: shared[first] for first, own in instances.items() for key in own}
+    return SlotNumbers(indices, {key: SlotLock(given[key], vrids[key], of[key]) for key in orders}, orders)
 
 
-def slots_by_segment(resolved: Resolved, keys: Collection[str]) -> tuple[tuple[str, ...], ...]:
-    """``keys``, which name slots, in groups: gateway nodes of slots in different groups do not hear each other."""
-    of_gateway: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        of_gateway.setdefault(key.partition("/")[0], []).append(key)
-    groups = connected({name: [node.name for node in resolved.gateways[name].nodes] for name in of_gateway})
-    return tuple(tuple(key for name in group for key in of_gateway[name]) for group in groups)
+def _order(key: str, slot: int, resolved: Resolved, members: SlotMembers) -> tuple[str, ...]:
+    gateway, _, node = key.partition("/")
+    return members.order(resolved.gateways[gateway], node, slot)
+
+
+def _by_vrid(keys: Sequence[str], lock: Lock, vrids: Mapping[str, int]) -> list[str]:
+    """Those first that had the VRID before."""
+    return sorted(keys, key=lambda key: key not in lock.slots or lock.slots[key].vrid != vrids[key])
 
 
 def _vrids(
-    resolved: Resolved, keys: Collection[str], lock: Lock, settings: Settings, diagnostics: Collector
+    orders: Mapping[str, tuple[str, ...]], resolved: Resolved, lock: Lock, settings: Settings, diagnostics: Collector
 ) -> Mapping[str, int] | None:
-    """Of each slot another than that of all slots whose gateway nodes hear its own; None where they do not suffice."""
-    groups, first = slots_by_segment(resolved, keys), settings.vrrp.first_vrid
-    possible = MAX_VRID - first + 1
-    hint = f"{FEWER_SLOTS}; or set a lower vrrp.firstVRID in the settings" if first > 1 else FEWER_SLOTS
-    full = [group for group in groups if len(group) > possible]
-    for group in full:
-        names = sorted({key.partition("/")[0] for key in group})
-        whose = f"EgressGateway {names[0]}" if len(names) == 1 else f"the EgressGateways {listing(names)}"
-        sharing = ", which share nodes" if len(names) > 1 else ""
-        message = f"no VRID is left for {whose}{sharing}: {len(group)} needed, {possible} possible"
-        place = limit_place(("vrrp", "firstVRID"), _gateway_place(max(group), resolved), settings)
+    """Of each slot another than that of all slots that share nodes with it; None where they do not suffice.
+
+    At last, slots with the same nodes in the same ``orders`` have one.
+    """
+    first = settings.vrrp.first_vrid
+    before: dict[str, int] = {}
+    vips: dict[tuple[tuple[str, ...], int], int] = {}
+    for key in sorted(orders.keys() & lock.slots.keys()):
+        # Those that share a VRID have one tunnel VIP; without that the file was merged.
+        entry = lock.slots[key]
+        if vips.setdefault((orders[key], entry.vrid), entry.vip) == entry.vip:
+            before[key] = entry.vrid
+    try:
+        return keep_or_give_apart(orders, before, first, MAX_VRID)
+    except Exhausted as problem:
+        gateway, _, node = problem.key.partition("/")
+        message = (
+            f"no VRID is left for EgressGateway {gateway} on node {node}: {first} to {MAX_VRID} are taken by slots "
+            "that have some of its nodes, or all in another order"
+        )
+        hint = f"{FEWER_SLOTS}; or set a lower vrrp.firstVRID in the settings" if first > 1 else FEWER_SLOTS
+        place = limit_place(("vrrp", "firstVRID"), _gateway_place(problem.key, resolved), settings)
         diagnostics.error("exhausted", message, place, hint=hint)
-    before = {key: entry.vrid for key, entry in lock.slots.items()}
-    return None if full else keep_or_give_apart(groups, before, first, MAX_VRID)
+        return None
+
+
+def _by_instance(orders: Mapping[str, tuple[str, ...]], vrids: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
+    """Slots that one VRRP instance announces, by the first of each: they have the same nodes and the same VRID."""
+    instances: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for key in sorted(orders):
+        instances.setdefault((orders[key], vrids[key]), []).append(key)
+    return {keys[0]: tuple(keys) for keys in instances.values()}
 
 
 def limit_place(setting: tuple[str, ...], otherwise: Position | None, settings: Settings) -> Position | None:
@@ -133,11 +170,8 @@ def _gateway_place(key: str, resolved: Resolved) -> Position | None:
     return gateway.gateway.document.at("metadata", "name") if gateway is not None else None
 
 
-def slot_of(key: str, numbers: SlotLock, resolved: Resolved, settings: Settings) -> Slot:
+def slot_of(key: str, numbers: SlotNumbers, resolved: Resolved, settings: Settings) -> Slot:
     gateway, _, node = key.partition("/")
-    names = [member.name for member in resolved.gateways[gateway].nodes]
-    others = [name for name in names if name != node]
-    # Rotated by the slot's number, so that the slots of a dead node spread over the others.
-    turn = numbers.slot % len(others) if others else 0
-    vips = {family: settings.tunnel.subnets[family].last - numbers.vip for family in resolved.families}
-    return Slot(numbers.slot, gateway, node, numbers.vrid, vips, (node, *others[turn:], *others[:turn]))
+    own = numbers.slots[key]
+    vips = {family: settings.tunnel.subnets[family].last - own.vip for family in resolved.families}
+    return Slot(own.slot, gateway, node, own.vrid, vips, numbers.orders[key])

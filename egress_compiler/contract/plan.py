@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, Optional, TypeVar
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 Family = Literal[4, 6]
 Role = Literal["gateway", "worker"]
@@ -299,10 +299,13 @@ class SlotMembership:
 
 @dataclass(frozen=True)
 class VrrpInstance:
-    """What announces a slot by VRRP; ``advert_ms`` in milliseconds, the highest priority is master."""
+    """What announces slots by VRRP; ``advert_ms`` in milliseconds, the highest priority is master.
+
+    One as a rule.  ``slots`` are several, with the same members in the same order, where VRIDs are short.
+    """
 
     name: Annotated[str, "instance"]
-    slot: int
+    slots: tuple[int, ...]
     vrid: int
     priority: int
     interface: Device
@@ -348,10 +351,10 @@ class GatewayRole:
     replies_by_tunnel: bool
     node_index: int
 
-    def announced(self) -> tuple[tuple[SlotMembership, VrrpInstance], ...]:
-        """Each slot with what announces it."""
-        by_slot = {instance.slot: instance for instance in self.vrrp}
-        return tuple((membership, by_slot[membership.slot]) for membership in self.memberships)
+    def announced(self) -> tuple[tuple[VrrpInstance, tuple[SlotMembership, ...]], ...]:
+        """Each instance with the slots that it announces."""
+        by_slot = {membership.slot: membership for membership in self.memberships}
+        return tuple((instance, tuple(by_slot[slot] for slot in instance.slots)) for instance in self.vrrp)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ tunnel-overlap (error): A tunnel subnet that overlaps pods, Services or nodes
     Their traffic would go into the tunnel.
 exhausted (error): No number is left
     Of VRRP IDs, slot numbers (marks and routing tables), answer numbers, or addresses in the tunnel subnet. VRRP IDs
-    count among the EgressGateways that share nodes, directly or by others.
+    count among slots that have nodes in common; those with the same nodes in the same order share one at last.
 number-reused (warning): An answer number goes from one policy to another
     Numbers that are free again are handed out last. So many policies come, go or change their EIP at once that there
     are no others. A node whose bundle is not up to date sends one policy's traffic under another's number by now.

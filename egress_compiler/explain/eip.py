@@ -67,7 +67,7 @@ def _nodes(analysis: Analysis, text: str) -> tuple[Gateway, ...]:
 
 
 def _priority(role: GatewayRole, slot: int) -> int:
-    return next(instance.priority for instance in role.vrrp if instance.slot == slot)
+    return next(instance.priority for instance in role.vrrp if slot in instance.slots)
 
 
 def _partner(analysis: Analysis, gateway: ResolvedGateway, address: Address) -> tuple[str, str]:

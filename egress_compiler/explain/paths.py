@@ -227,7 +227,7 @@ class _Member(NamedTuple):
         plan: NodePlan = self.files.plan
         slot = self.translation.slot if self.translation is not None else None
         instances = plan.gateway.vrrp if plan.gateway is not None else ()
-        priority = next((instance.priority for instance in instances if instance.slot == slot), 0)
+        priority = next((instance.priority for instance in instances if slot in instance.slots), 0)
         return Gateway(plan.node, priority, self.address(family))
 
     def address(self, family: Family) -> str:

@@ -102,6 +102,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         vrrp=VrrpSettings(
             advert_ms=vrrp.get("advertIntervalMs", defaults.vrrp.advert_ms),
             first_vrid=vrrp.get("firstVRID", defaults.vrrp.first_vrid),
+            gateways_per_slot=vrrp.get("gatewaysPerSlot", defaults.vrrp.gateways_per_slot),
             preempt=vrrp.get("preempt", defaults.vrrp.preempt),
         ),
         sync=SyncSettings(

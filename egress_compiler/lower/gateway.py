@@ -97,7 +97,7 @@ class GatewayRoles:
             uplinks=tables,
             own6=self._uplinks.own6(node),
             memberships=memberships,
-            vrrp=tuple(self._instance(slot, node) for slot in slots),
+            vrrp=tuple(self._instance(of, node) for of in _by_vrid(slots)),
             peers=self._groups.peers(node),
             sync=self._groups.sync(node),
             replies_by_tunnel=self._settings.gateway_reply_route,
@@ -137,13 +137,14 @@ class GatewayRoles:
             tracked=tuple(sorted({eip.device for eip in eips} - {main})),
         )
 
-    def _instance(self, slot: AllocatedSlot, node: Node) -> VrrpInstance:
+    def _instance(self, slots: Sequence[AllocatedSlot], node: Node) -> VrrpInstance:
+        slot = slots[0]
         step = min(PRIORITY_STEP, HIGHEST_PRIORITY // len(slot.order))
         family = self._layout.underlay_family
         peers = [self._nodes[name].address(family) for name in slot.order if name != node.name]
         return VrrpInstance(
-            name=f"slot_{slot.number}",
-            slot=slot.number,
+            name=f"vrid_{slot.vrid}",
+            slots=tuple(slot.number for slot in slots),
             vrid=slot.vrid,
             priority=HIGHEST_PRIORITY - step * slot.order.index(node.name),
             interface=self._layout.uplink(node.name).interface,
@@ -152,6 +153,14 @@ class GatewayRoles:
             advert_ms=self._settings.vrrp.advert_ms,
             preempt=self._settings.vrrp.preempt,
         )
+
+
+def _by_vrid(slots: Sequence[AllocatedSlot]) -> tuple[list[AllocatedSlot], ...]:
+    """Those that share a node have one only if they are alike."""
+    found: dict[int, list[AllocatedSlot]] = {}
+    for slot in slots:
+        found.setdefault(slot.vrid, []).append(slot)
+    return tuple(found.values())
 
 
 def _translation(number: int, policy: str, eip: EipPair, own: bool, slot: int) -> Translation:

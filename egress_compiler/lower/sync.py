@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from egress_compiler.allocate.members import SlotMembers
 from egress_compiler.contract.plan import ConnectionSync
 from egress_compiler.lower.tunnel import TunnelLayout
 from egress_compiler.model.cluster import Node
@@ -25,11 +26,11 @@ class SyncGroups:
         self._layout = layout
         self._settings = settings
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
-        self._peers = _peers(resolved)
+        self._peers = _peers(resolved, SlotMembers(settings.vrrp.gateways_per_slot))
         self._sources = tuple(text for family in FAMILIES for text in ranges[family])
 
     def peers(self, node: Node) -> tuple[str, ...]:
-        """Underlay addresses of the gateways that share slots with ``node``, sorted by name."""
+        """Underlay addresses of the gateways that may share slots with ``node``, sorted by name."""
         return tuple(self._layout.underlay(self._nodes[name]) for name in self._peers.get(node.name, ()))
 
     def sync(self, node: Node) -> ConnectionSync | None:
@@ -49,10 +50,12 @@ class SyncGroups:
         )
 
 
-def _peers(resolved: Resolved) -> Mapping[str, tuple[str, ...]]:
+def _peers(resolved: Resolved, members: SlotMembers) -> Mapping[str, tuple[str, ...]]:
+    """Of the slots that could be, whether a policy needs them now or not."""
     found: dict[str, set[str]] = {}
     for gateway in resolved.gateways.values():
-        names = {node.name for node in gateway.nodes}
-        for name in names:
-            found.setdefault(name, set()).update(names - {name})
-    return {name: tuple(sorted(peers)) for name, peers in found.items()}
+        for node in gateway.nodes:
+            names = {node.name, *members.backups(gateway, node.name)}
+            for name in names:
+                found.setdefault(name, set()).update(names)
+    return {name: tuple(sorted(peers - {name})) for name, peers in found.items()}

@@ -32,10 +32,14 @@ class TunnelSettings:
 
 @dataclass(frozen=True, slots=True)
 class VrrpSettings:
-    """``advert_ms`` between two advertisements; ``first_vrid`` leaves lower ones to other users of the segment."""
+    """``advert_ms`` between two advertisements; ``first_vrid`` leaves lower ones to other users of the segment.
+
+    ``gateways_per_slot`` bounds who may have a slot, its preferred node among them.
+    """
 
     advert_ms: int = 200
     first_vrid: int = 1
+    gateways_per_slot: int = 8
     preempt: bool = True
 
 

@@ -159,7 +159,7 @@ def _tunnel(plan: NodePlan) -> tuple[object, ...]:
 
 def _vrrp(plan: NodePlan) -> dict[tuple[str, str], tuple[object, ...]]:
     announced = plan.gateway.announced() if plan.gateway is not None else ()
-    return {(slot.gateway, slot.preferred_node): (v.vrid, v.interface, v.advert_ms) for slot, v in announced}
+    return {(s.gateway, s.preferred_node): (v.vrid, v.interface, v.advert_ms) for v, slots in announced for s in slots}
 
 
 def _vrrp_differs(old: Mapping[tuple[str, str], object], new: Mapping[tuple[str, str], object]) -> bool:

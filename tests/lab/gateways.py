@@ -1,6 +1,7 @@
 """An example for drills: gateways that share everything, workers, and governed pods on all, in both families."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 POLICIES = """
@@ -59,6 +60,18 @@ def write_example(directory: Path, *, gateways: int = 2, advert_ms: int = 200) -
     settings = f"serviceCIDRs: [10.96.0.0/16, 'fd00:10:96::/112']\nvrrp:\n  advertIntervalMs: {advert_ms}\n"
     (directory / "settings.yaml").write_text(settings, encoding="utf-8")
     return directory
+
+
+def add_pods(cluster: Path, apps: Mapping[str, int]) -> None:
+    """On each node one of each app; by app the last part of their addresses."""
+    made = json.loads(cluster.read_text(encoding="utf-8"))
+    nodes = [item["metadata"]["name"] for item in made["items"] if item["kind"] == "Node"]
+    made["items"] += [
+        _pod(f"{app}-{name}", app, name, index, offset)
+        for index, name in enumerate(nodes, 1)
+        for app, offset in apps.items()
+    ]
+    cluster.write_text(json.dumps(made), encoding="utf-8")
 
 
 def _node(name: str, index: int) -> dict[str, object]:

@@ -303,6 +303,9 @@ _VLAN30: Json = {
 _REPLY_ROUTES = st.sampled_from([{}, {}, {"gatewayReplyRoute": True}])
 _FURTHER_UPLINKS = st.sampled_from([{}, {}, {"uplinks": [_VLAN20]}, {"uplinks": [_VLAN30, _VLAN20]}])
 """Some of the pools' addresses leave by another device."""
+_FEW_GATEWAYS = st.sampled_from(
+    [{}, {}, {"vrrp": {"gatewaysPerSlot": 2}}, {"vrrp": {"gatewaysPerSlot": 2, "firstVRID": 252}}]
+)
 
 _NODE_SELECTORS = st.sampled_from(
     [
@@ -424,7 +427,7 @@ def _egress_ip(draw: st.DrawFn, gateway: Json) -> Json:
 @st.composite
 def scenarios(draw: st.DrawFn, max_policies: int = 6, max_pods: int = 8) -> Scenario:
     objects, settings, mode, families = draw(clusters(max_pods))
-    settings |= draw(_FURTHER_UPLINKS) | draw(_REPLY_ROUTES)
+    settings |= draw(_FURTHER_UPLINKS) | draw(_REPLY_ROUTES) | draw(_FEW_GATEWAYS)
     count = draw(st.integers(1, 3))
     default = draw(st.integers(0, count))
     made = [draw(gateways(number, families, default=number == default)) for number in range(count)]

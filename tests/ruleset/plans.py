@@ -152,7 +152,7 @@ _GATEWAY_ROLE = GatewayRole(
             eips=(FloatingAddress("192.0.2.66", "eth0", WEB),),
         ),
     ),
-    vrrp=(VrrpInstance("slot_1", 1, 41, 250, "eth0", "192.0.2.1", ("192.0.2.3",), 200, preempt=True),),
+    vrrp=(VrrpInstance("vrid_41", (1,), 41, 250, "eth0", "192.0.2.1", ("192.0.2.3",), 200, preempt=True),),
     peers=("192.0.2.3",),
     sync=ConnectionSync("eth0", "192.0.2.1", ("192.0.2.3",), "", 3780, ("10.1.0.0/16",)),
     replies_by_tunnel=False,

@@ -8,7 +8,7 @@ import yaml
 
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give, keep_or_give_apart
 from egress_compiler.allocate.placement import Unit, place_units
-from egress_compiler.allocate.segments import connected
+from egress_compiler.allocate.slots import Slot
 from egress_compiler.diagnostics import InvalidInput
 from egress_compiler.pipeline import Inputs, analyse, compile_bundle
 from tests.properties.strategies import cluster_object, document
@@ -29,55 +29,25 @@ def test_numbers_run_out() -> None:
         keep_or_give(["a", "b", "c"], {}, 1, 2)
 
 
-def test_where_no_vrid_is_left_the_gateway_that_lacks_one_is_named(tmp_path: Path) -> None:
-    selector = {"selector": {"matchLabels": {"egress": "true"}}}
-    gateways = [
-        document("EgressGateway", f"g{n:03}", {"ippools": {"ipv4": [f"10.6.2.{n}"]}, "nodeSelector": selector})
-        for n in range(256)
-    ]
-    source = {"podSubnet": ["10.244.3.0/24"]}
-    policies = [
-        document("EgressPolicy", f"p{n:03}", {"egressGatewayName": f"g{n:03}", "appliedTo": source}, "shop")
-        for n in range(256)
-    ]
-    file = tmp_path / "policies.yaml"
-    file.write_text("---\n".join(yaml.safe_dump(item) for item in [*gateways, *policies]))
-    with pytest.raises(InvalidInput) as caught:
-        compile_bundle(Inputs((file,), (CLUSTER,)))
-    (found,) = [d for d in caught.value.diagnostics if d.severity == "error"]
-    assert found.message == (
-        "no VRID is left for the EgressGateways g000, g001, g002 and 253 more, which share nodes: "
-        "256 needed, 255 possible"
-    )
-    assert found.position is not None
-    assert found.position.source.line(found.position.line) == "  name: g255"
-
-
-def test_groups_that_do_not_meet_may_have_the_same_numbers_where_there_are_no_others() -> None:
-    assert keep_or_give_apart([["a", "b"], ["c", "d"]], {}, 1, 9) == {"a": 1, "b": 2, "c": 3, "d": 4}
-    assert keep_or_give_apart([["a", "b"], ["c", "d"]], {}, 1, 3) == {"a": 1, "b": 2, "c": 3, "d": 1}
-    assert keep_or_give_apart([["a", "b"], ["c"]], {"a": 2, "c": 2}, 1, 2) == {"a": 2, "b": 1, "c": 2}
+def test_those_that_do_not_meet_may_have_the_same_numbers_where_there_are_no_others() -> None:
+    four = {"a": ("x", "y"), "b": ("y", "x"), "c": ("z", "u"), "d": ("u", "z")}
+    assert keep_or_give_apart(four, {}, 1, 9) == {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert keep_or_give_apart(four, {}, 1, 3) == {"a": 1, "b": 2, "c": 3, "d": 1}
+    assert keep_or_give_apart(four, {"a": 2, "c": 2}, 1, 2) == {"a": 2, "b": 1, "c": 2, "d": 1}
     with pytest.raises(Exhausted):
-        keep_or_give_apart([["a"], ["b", "c", "d"]], {}, 1, 2)
+        keep_or_give_apart(four | {"e": ("u", "v")}, {}, 1, 2)
 
 
-def test_where_groups_come_together_the_first_keeps_its_number() -> None:
-    assert keep_or_give_apart([["a", "b"]], {"a": 2, "b": 2}, 1, 9) == {"a": 2, "b": 1}
+def test_where_no_number_is_left_those_with_the_same_places_share() -> None:
+    alike = {"a": ("x", "y"), "b": ("x", "y"), "c": ("y", "x"), "d": ("x", "y"), "e": ("x", "y")}
+    assert keep_or_give_apart(alike, {}, 1, 3) == {"a": 1, "b": 2, "c": 3, "d": 1, "e": 2}
+    with pytest.raises(Exhausted):
+        keep_or_give_apart(alike, {}, 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "groups"),
-    [
-        ({"a": ["1", "2"], "b": ["3"]}, (("a",), ("b",))),
-        ({"a": ["1", "2"], "c": ["3"], "b": ["2", "3"]}, (("a", "b", "c"),)),
-        ({"d": ["4"], "b": ["1"], "a": ["1"], "c": ["4"], "e": []}, (("a", "b"), ("c", "d"), ("e",))),
-        ({}, ()),
-    ],
-)
-def test_gateways_hear_each_other_where_shared_nodes_connect_them(
-    nodes: dict[str, list[str]], groups: tuple[tuple[str, ...], ...]
-) -> None:
-    assert connected(nodes) == groups
+def test_where_places_come_together_the_first_keeps_its_number() -> None:
+    assert keep_or_give_apart({"a": ("x", "y"), "b": ("y", "z")}, {"a": 2, "b": 2}, 1, 9) == {"a": 2, "b": 1}
+    assert keep_or_give_apart({"a": ("x", "y"), "b": ("x", "y")}, {"a": 2, "b": 2}, 1, 9) == {"a": 2, "b": 2}
 
 
 def test_a_hundred_gateways_of_three_nodes_each(tmp_path: Path) -> None:
@@ -106,6 +76,63 @@ def test_a_hundred_gateways_of_three_nodes_each(tmp_path: Path) -> None:
     of_gateway = Counter((slot.gateway, slot.vrid) for slot in slots)
     assert set(of_gateway.values()) == {1}
     assert {slot.vrid for slot in slots} == set(range(1, 256))
+
+
+def on_the_same_three(gateways: int, place: Path) -> Inputs:
+    """As many EgressGateways, with a policy on each of three nodes that all of them select."""
+    objects = [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/12"]})]
+    for node in range(3):
+        address = {"type": "InternalIP", "address": f"10.6.0.{10 + node}"}
+        objects.append(
+            cluster_object(
+                "Node", f"n{node}", spec={"podCIDR": f"10.{128 + node}.0.0/16"}, status={"addresses": [address]}
+            )
+        )
+    documents = []
+    for gateway in range(gateways):
+        name, pool = f"g{gateway:03}", {"ipv4": [f"10.6.{1 + gateway}.100-10.6.{1 + gateway}.109"]}
+        selector = {"selector": {"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}}
+        documents.append(document("EgressGateway", name, {"ippools": pool, "nodeSelector": selector}))
+        for node in range(3):
+            applied = {"podSubnet": [f"10.{128 + node}.{gateway}.0/24"]}
+            policy = {"egressGatewayName": name, "appliedTo": applied, "egressIP": {"allocatorPolicy": "rr"}}
+            documents.append(document("EgressPolicy", f"{name}-{node}", policy, "shop"))
+    policies, cluster = place / "policies.yaml", place / "cluster.yaml"
+    policies.write_text("---\n".join(yaml.safe_dump(item) for item in documents))
+    cluster.write_text("---\n".join(yaml.safe_dump(item) for item in objects))
+    return Inputs((policies,), (cluster,))
+
+
+def test_a_hundred_gateways_on_the_same_three_nodes_share_vrids(tmp_path: Path) -> None:
+    made = compile_bundle(on_the_same_three(100, tmp_path))
+    slots = list(made.allocation.slots.values())
+    assert len(slots) == 300
+    together: dict[int, list[Slot]] = {}
+    for slot in slots:
+        together.setdefault(slot.vrid, []).append(slot)
+    assert set(together) == set(range(1, 256))
+    assert Counter(map(len, together.values())) == {1: 210, 2: 45}
+    for alike in together.values():
+        assert len({slot.order for slot in alike}) == len({tuple(slot.tunnel_vips.values()) for slot in alike}) == 1
+    assert len({tuple(slot.tunnel_vips.values()) for slot in slots}) == 255
+    for plan in made.plans:
+        assert plan.gateway is not None
+        announced = [slot for instance in plan.gateway.vrrp for slot in instance.slots]
+        assert sorted(announced) == sorted(slot.number for slot in slots)
+        assert len({instance.vrid for instance in plan.gateway.vrrp}) == len(plan.gateway.vrrp) == 255
+
+
+def test_slots_that_share_a_vrid_keep_it(tmp_path: Path) -> None:
+    """Also when the VRIDs suffice again, and whoever was there first is gone; nobody else changes its own."""
+    before = analyse(on_the_same_three(100, tmp_path)).allocation.lock
+    shared = Counter(entry.vrid for entry in before.slots.values())
+    assert max(shared.values()) == 2
+    after = analyse(on_the_same_three(99, tmp_path), before).allocation.lock
+    assert after.slots == {key: entry for key, entry in before.slots.items() if not key.startswith("g099/")}
+    more = analyse(on_the_same_three(101, tmp_path), before).allocation.lock
+    assert {key: more.slots[key] for key in before.slots} == dict(before.slots)
+    vips = {entry.vrid: entry.vip for entry in before.slots.values()}
+    assert {entry.vrid: entry.vip for entry in more.slots.values()} == vips
 
 
 def units(*weights: int) -> list[Unit]:

@@ -28,7 +28,7 @@ _PATTERNS = {
     "device": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}"),
     "mac": re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"),
     "sysctl": re.compile(r"net(/(?!\.\./)[A-Za-z0-9_.@:-]+)+"),
-    "instance": re.compile(r"slot_[0-9]+"),
+    "instance": re.compile(r"vrid_[0-9]+"),
     "value": re.compile(r"[ -~]*"),
 }
 

@@ -45,7 +45,8 @@ class Floating(Resource):
         self._paths = paths
         announced = plan.gateway.announced() if plan and plan.gateway else ()
         self._floating = {
-            instance.name: (*membership.tunnel_vips, *membership.eips) for membership, instance in announced
+            instance.name: tuple(address for m in memberships for address in (*m.tunnel_vips, *m.eips))
+            for instance, memberships in announced
         }
         self._keepalived_settled = keepalived_settled
         self._patience = patience

@@ -113,7 +113,7 @@ class Keepalived(Resource):
 
     def _forget_states(self) -> None:
         """What keepalived said of its slots was said by one that is gone."""
-        for path in self._paths.runtime.glob("slot_*.state"):
+        for path in self._paths.runtime.glob("vrid_*.state"):
             path.unlink()
 
     def _end_all(self) -> None:

@@ -43,17 +43,17 @@ def made(tmp_path: Path, plan: NodePlan, kernel: FakeKernel, settled: bool = Tru
 
 
 def test_a_master_has_all_and_nobody_else_any(tmp_path: Path, plan: NodePlan) -> None:
-    wrong = made(tmp_path, plan, FakeKernel(("192.0.2.1", 24), ("2001:db8::65", 128)), slot_1="MASTER", slot_2="BACKUP")
+    wrong = made(tmp_path, plan, FakeKernel(("192.0.2.1", 24), ("2001:db8::65", 128)), vrid_1="MASTER", vrid_2="BACKUP")
     assert [(c.action, str(c.key), c.origin) for c in wrong.difference()] == [
         ("create", "address 192.0.2.68/32 on eth0", "EgressPolicy shop/web"),
         ("remove", "address 2001:db8::65/128 on eth0", "EgressClusterPolicy everybody"),
     ]
-    right = made(tmp_path, plan, FakeKernel(("192.0.2.1", 24), ("192.0.2.68", 32)), slot_1="MASTER", slot_2="FAULT")
+    right = made(tmp_path, plan, FakeKernel(("192.0.2.1", 24), ("192.0.2.68", 32)), vrid_1="MASTER", vrid_2="FAULT")
     assert right.difference() == ()
 
 
 def test_with_a_subnet_it_is_another_address(tmp_path: Path, plan: NodePlan) -> None:
-    found = made(tmp_path, plan, FakeKernel(("192.0.2.68", 24)), slot_1="MASTER").difference()
+    found = made(tmp_path, plan, FakeKernel(("192.0.2.68", 24)), vrid_1="MASTER").difference()
     assert [(c.action, str(c.key)) for c in found] == [
         ("create", "address 192.0.2.68/32 on eth0"),
         ("remove", "address 192.0.2.68/24 on eth0"),
@@ -62,7 +62,7 @@ def test_with_a_subnet_it_is_another_address(tmp_path: Path, plan: NodePlan) -> 
 
 def test_what_keepalived_has_not_said_is_not_judged(tmp_path: Path, plan: NodePlan) -> None:
     assert made(tmp_path, plan, FakeKernel(("192.0.2.68", 32), ("2001:db8::65", 128))).difference() == ()
-    assert made(tmp_path, plan, FakeKernel(), settled=False, slot_1="MASTER").difference() == ()
+    assert made(tmp_path, plan, FakeKernel(), settled=False, vrid_1="MASTER").difference() == ()
 
 
 def test_addresses_are_put_and_taken_as_ip_takes_it(
@@ -70,7 +70,7 @@ def test_addresses_are_put_and_taken_as_ip_takes_it(
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(floating, "batch", lambda argv, batch: lines.extend(batch))
-    one = made(tmp_path, plan, FakeKernel(("192.0.2.68", 32)), slot_1="BACKUP", slot_2="MASTER")
+    one = made(tmp_path, plan, FakeKernel(("192.0.2.68", 32)), vrid_1="BACKUP", vrid_2="MASTER")
     one.fix(one.difference())
     assert lines == [
         "address replace 2001:db8::65/128 dev eth0 preferred_lft 0 nodad",
