@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def slot_numbers(
     names = [node.name for node in resolved.cluster.nodes]
     # A host without an address keeps its number for when it has one again.
     names += [o.node.name for o in resolved.cluster.other_nodes if o.waiting and o.node.name in lock.nodes]
-    slots, vips = ({key: getattr(entry, name) for key, entry in lock.slots.items()} for name in ("slot", "vip"))
+    slots = {key: entry.slot for key, entry in lock.slots.items()}
     most = min(half, MAX_NODE_INDEX)
     bound: tuple[tuple[str, ...], str] = (subnet, larger)
     if settings.gateway_reply_route and most > MAX_REPLY_INDEX:
@@ -93,32 +93,36 @@ def slot_numbers(
     given = give(_Range("slot number (mark and table)", keys, slots, 1, MAX_SLOT, (), FEWER_SLOTS))
     if given is None:
         return nothing
-    members = SlotMembers(settings.vrrp.gateways_per_slot)
-    orders = {key: _order(key, given[key], resolved, members) for key in sorted(keys)}
+    orders = _orders(given, resolved, settings)
     vrids = _vrids(orders, resolved, lock, settings, diagnostics)
     if vrids is None:
         return nothing
     instances = _by_instance(orders, vrids)
-    # What comes to an instance takes the address that it has, also where its own name is the first.
-    before = {
-        first: next((vips[key] for key in _by_vrid(own, lock, vrids) if key in vips), 0)
-        for first, own in instances.items()
-    }
-    shared = give(_Range("address for a slot in the tunnel subnet", instances, before, 1, half, subnet, larger))
+    vips = {first: vip for first, own in instances.items() if (vip := _vip_before(own, vrids[first], lock)) is not None}
+    shared = give(_Range("address for a slot in the tunnel subnet", instances, vips, 1, half, subnet, larger))
     if indices is None or shared is None:
         return nothing
     of = {key: shared[first] for first, own in instances.items() for key in own}
     return SlotNumbers(indices, {key: SlotLock(given[key], vrids[key], of[key]) for key in orders}, orders)
 
 
-def _order(key: str, slot: int, resolved: Resolved, members: SlotMembers) -> tuple[str, ...]:
-    gateway, _, node = key.partition("/")
-    return members.order(resolved.gateways[gateway], node, slot)
+def _orders(given: Mapping[str, int], resolved: Resolved, settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The nodes of each slot as they take over; ``given`` are the slots' numbers."""
+    members: dict[str, SlotMembers] = {}
+    orders: dict[str, tuple[str, ...]] = {}
+    for key, number in sorted(given.items()):
+        gateway, _, node = key.partition("/")
+        if gateway not in members:
+            nodes = (one.name for one in resolved.gateways[gateway].nodes)
+            members[gateway] = SlotMembers(nodes, settings.vrrp.gateways_per_slot)
+        orders[key] = members[gateway].order(node, number)
+    return orders
 
 
-def _by_vrid(keys: Sequence[str], lock: Lock, vrids: Mapping[str, int]) -> list[str]:
-    """Those first that had the VRID before."""
-    return sorted(keys, key=lambda key: key not in lock.slots or lock.slots[key].vrid != vrids[key])
+def _vip_before(slots: Iterable[str], vrid: int, lock: Lock) -> int | None:
+    """That of the instance with the VRID, which who comes to it takes over, or else of one of its slots."""
+    known = sorted((lock.slots[key] for key in slots if key in lock.slots), key=lambda entry: entry.vrid != vrid)
+    return known[0].vip if known else None
 
 
 def _vrids(

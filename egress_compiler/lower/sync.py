@@ -26,7 +26,7 @@ class SyncGroups:
         self._layout = layout
         self._settings = settings
         self._nodes = {node.name: node for node in resolved.cluster.nodes}
-        self._peers = _peers(resolved, SlotMembers(settings.vrrp.gateways_per_slot))
+        self._peers = _peers(resolved, settings.vrrp.gateways_per_slot)
         self._sources = tuple(text for family in FAMILIES for text in ranges[family])
 
     def peers(self, node: Node) -> tuple[str, ...]:
@@ -50,12 +50,14 @@ class SyncGroups:
         )
 
 
-def _peers(resolved: Resolved, members: SlotMembers) -> Mapping[str, tuple[str, ...]]:
+def _peers(resolved: Resolved, gateways_per_slot: int) -> Mapping[str, tuple[str, ...]]:
     """Of the slots that could be, whether a policy needs them now or not."""
     found: dict[str, set[str]] = {}
     for gateway in resolved.gateways.values():
-        for node in gateway.nodes:
-            names = {node.name, *members.backups(gateway, node.name)}
+        nodes = [node.name for node in gateway.nodes]
+        members = SlotMembers(nodes, gateways_per_slot)
+        for node in nodes:
+            names = {node, *members.backups(node)}
             for name in names:
                 found.setdefault(name, set()).update(names)
     return {name: tuple(sorted(peers - {name})) for name, peers in found.items()}
