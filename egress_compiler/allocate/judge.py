@@ -39,7 +39,10 @@ def check_lock(lock: Lock, resolved: Resolved, allocation: Allocation, settings:
             # Who leaves an instance leaves its tunnel VIP, too: the VRID has said so.
             together = Counter((entry.vrid, entry.vip) for entry in lock.slots.values())
             before = {k: vip for k, vip in before.items() if together[lock.slots[k].vrid, vip] == 1}
-        judge.numbers("slots", before, after, name, hint=_SHARED if name == "vrid" else _EDITED)
+        if name == "vrid":
+            judge.numbers("slots", before, after, name, hint=_SHARED, meet=judge.have_common_nodes)
+        else:
+            judge.numbers("slots", before, after, name)
     judge.answers(settings)
     judge.gateways()
     judge.policies()
@@ -68,9 +71,15 @@ class _Judge:
         self.found.warning("lock-entry", message, place, hint=hint)
 
     def numbers(
-        self, section: str, before: Mapping[str, int], after: Mapping[str, int], *path: str, hint: str = _EDITED
+        self,
+        section: str,
+        before: Mapping[str, int],
+        after: Mapping[str, int],
+        *path: str,
+        hint: str = _EDITED,
+        meet: Callable[[str, str], bool] = lambda _key, _other: True,
     ) -> None:
-        """Numbers that stand twice where they must not, or are out of the range that the settings give."""
+        """Numbers that two have who ``meet``, or that are out of the range that the settings give."""
         owners: dict[int, list[str]] = {}
         for key in sorted(after):
             owners.setdefault(after[key], []).append(key)
@@ -79,7 +88,7 @@ class _Judge:
             number, now = before[key], after[key]
             if number != now:
                 kept = [owner for owner in owners.get(number, ()) if before.get(owner) == number]
-                owner = next((owner for owner in kept if path != ("vrid",) or self._meet(key, owner)), None)
+                owner = next((owner for owner in kept if meet(key, owner)), None)
                 why = f"is {owner}'s, too" if owner is not None else "is out of range"
                 self._unusable(
                     f"the {what} {number} of {key} {why}: it is {now} from now on",
@@ -87,8 +96,8 @@ class _Judge:
                     hint=hint,
                 )
 
-    def _meet(self, key: str, other: str) -> bool:
-        """Whether two slots have a node in common."""
+    def have_common_nodes(self, key: str, other: str) -> bool:
+        """Of two slots."""
         one, two = (self.allocation.slots[self.allocation.lock.slots[name].slot].order for name in (key, other))
         return not set(one).isdisjoint(two)
 
