@@ -296,6 +296,10 @@ class SlotMembership:
     eips: tuple[FloatingAddress, ...]
     tracked: tuple[Device, ...] = ()
 
+    def floating(self) -> tuple[FloatingAddress, ...]:
+        """Every address that the master of the slot has."""
+        return self.tunnel_vips + self.eips
+
 
 @dataclass(frozen=True)
 class VrrpInstance:
@@ -396,4 +400,4 @@ class NodePlan:
     def floating(self) -> tuple[FloatingAddress, ...]:
         """Every address that the node has only as the master of a slot."""
         memberships = self.gateway.memberships if self.gateway is not None else ()
-        return tuple(address for m in memberships for address in (*m.tunnel_vips, *m.eips))
+        return tuple(address for m in memberships for address in m.floating())

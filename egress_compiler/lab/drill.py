@@ -120,7 +120,7 @@ class Slots:
             for plan in self.running.compilation.plans
             if plan.gateway is not None
             for instance in plan.gateway.memberships
-            for address in (*instance.tunnel_vips, *instance.eips)
+            for address in instance.floating()
         }
 
 

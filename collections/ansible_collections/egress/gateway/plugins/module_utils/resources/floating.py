@@ -45,7 +45,7 @@ class Floating(Resource):
         self._paths = paths
         announced = plan.gateway.announced() if plan and plan.gateway else ()
         self._floating = {
-            instance.name: tuple(address for m in memberships for address in (*m.tunnel_vips, *m.eips))
+            instance.name: tuple(address for membership in memberships for address in membership.floating())
             for instance, memberships in announced
         }
         self._keepalived_settled = keepalived_settled
