@@ -1,13 +1,15 @@
 """A bundle put on the lab's nodes as a person would: files copied, then sysctl, ip, bridge, nft, keepalived."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from egress_compiler.contract.plan import NodePlan
-from egress_compiler.lab import Lab
-from egress_compiler.lab.example import RunningExample
+from egress_compiler.lab import Lab, down
+from egress_compiler.lab.example import RunningExample, running_example, up_example
 from egress_compiler.pipeline import Compilation
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,6 +30,19 @@ START = (
     "--pid=/run/egress-gateway/keepalived.pid --vrrp_pid=/run/egress-gateway/vrrp.pid >/dev/null 2>&1"
 )
 PATIENCE = 15.0
+
+
+@contextmanager
+def applied(directory: Path, what: str) -> Iterator[RunningExample]:
+    """An example in a lab of its own, named by ``what``, with its bundle applied."""
+    name = f"test-{os.getpid()}-{what}"
+    up_example(directory, name)
+    try:
+        running = running_example(name)
+        apply_by_hand(running.lab, running.compilation)
+        yield running
+    finally:
+        down(name)
 
 
 def apply_by_hand(lab: Lab, compilation: Compilation) -> None:

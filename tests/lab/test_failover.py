@@ -1,13 +1,11 @@
 """Each way in which a gateway fails, and its return, under load: how long pods notice it, and that nothing is lost."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
-from egress_compiler.lab import down
 from egress_compiler.lab.drill import (
     FAILURES,
     Failure,
@@ -22,9 +20,9 @@ from egress_compiler.lab.drill import (
     run_repair,
     wait_for,
 )
-from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab.example import RunningExample
 from egress_compiler.lab.load import Load, Tally
-from tests.lab.by_hand import apply_by_hand, apply_node, await_masters
+from tests.lab.by_hand import applied, apply_node, await_masters
 from tests.lab.gateways import FAILING, FAILING_POD, OTHER, OTHER_POD, WORKER_PODS, write_example
 
 pytestmark = pytest.mark.lab
@@ -62,15 +60,12 @@ class Drill:
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
-    name = f"test-{os.getpid()}-failover"
-    up_example(write_example(tmp_path_factory.mktemp("failover") / "example"), name)
-    try:
-        running = running_example(name)
-        apply_by_hand(running.lab, running.compilation)
-        with load(running, dict.fromkeys(OTHERS, EACH)) as others, load(running, {FAILING_POD: EACH}) as own:
-            yield Drill(running, others, own)
-    finally:
-        down(name)
+    with (
+        applied(write_example(tmp_path_factory.mktemp("failover") / "example"), "failover") as running,
+        load(running, dict.fromkeys(OTHERS, EACH)) as others,
+        load(running, {FAILING_POD: EACH}) as own,
+    ):
+        yield Drill(running, others, own)
 
 
 @pytest.mark.parametrize("failure", [f for f in FAILURES if f != "poweroff"])

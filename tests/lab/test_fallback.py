@@ -1,14 +1,13 @@
 """Without any gateway, what an EgressGateway with a fallback governs leaves with the node's address, and comes back."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from egress_compiler.lab import ProbeTarget, down
+from egress_compiler.lab import ProbeTarget
 from egress_compiler.lab.drill import wait_for
-from egress_compiler.lab.example import RunningExample, running_example, up_example
-from tests.lab.by_hand import apply_by_hand
+from egress_compiler.lab.example import RunningExample
+from tests.lab.by_hand import applied
 from tests.lab.gateways import write_example
 
 pytestmark = pytest.mark.lab
@@ -23,14 +22,8 @@ def falling_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEx
     directory = write_example(tmp_path_factory.mktemp("fallback") / "example")
     policies = directory / "policies" / "policies.yaml"
     policies.write_text(policies.read_text().replace("  name: internet\n", ANNOTATION, 1))
-    name = f"test-{os.getpid()}-fallback"
-    up_example(directory, name)
-    try:
-        running = running_example(name)
-        apply_by_hand(running.lab, running.compilation)
+    with applied(directory, "fallback") as running:
         yield running
-    finally:
-        down(name)
 
 
 def seen(running: RunningExample, pod: str = POD) -> list[str | None]:

@@ -1,17 +1,16 @@
 """Who has no part in it, outside or inside the cluster, gets nothing of it: no port, address, mastership, or way in."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from egress_compiler.lab import ProbeTarget, down, kill
-from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab import ProbeTarget, kill
+from egress_compiler.lab.example import RunningExample
 from egress_compiler.model.policy import Ref
-from tests.lab.by_hand import EXAMPLES, apply_by_hand, holds, wait_for
+from tests.lab.by_hand import EXAMPLES, applied, holds, wait_for
 
 pytestmark = pytest.mark.lab
 FORGE = Path(__file__).with_name("forge.py")
@@ -41,14 +40,8 @@ table inet heard {
 
 @pytest.fixture(scope="module")
 def ha() -> Iterator[RunningExample]:
-    name = f"test-{os.getpid()}-hardening"
-    up_example(EXAMPLES / "dual-stack-ha", name)
-    try:
-        running = running_example(name)
-        apply_by_hand(running.lab, running.compilation)
+    with applied(EXAMPLES / "dual-stack-ha", "hardening") as running:
         yield running
-    finally:
-        down(name)
 
 
 def forge(running: RunningExample, host: str, *arguments: str) -> None:

@@ -9,12 +9,12 @@ from functools import partial
 
 import pytest
 
-from egress_compiler.lab import Lab, ProbeTarget, down
+from egress_compiler.lab import Lab, ProbeTarget
 from egress_compiler.lab import kill as end
 from egress_compiler.lab.drill import START_DAEMONS, Slots, governed_addresses, load, wait_for
-from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab.example import RunningExample
 from egress_compiler.lab.load import Load, Tally
-from tests.lab.by_hand import apply_by_hand
+from tests.lab.by_hand import applied
 from tests.lab.gateways import FAILING, FAILING_POD, OTHER, OTHER_POD, WORKER_PODS, write_example
 
 pytestmark = pytest.mark.lab
@@ -64,14 +64,8 @@ KILLS = {
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExample]:
-    name = f"test-{os.getpid()}-killed"
-    up_example(write_example(tmp_path_factory.mktemp("killed") / "example"), name)
-    try:
-        found = running_example(name)
-        apply_by_hand(found.lab, found.compilation)
+    with applied(write_example(tmp_path_factory.mktemp("killed") / "example"), "killed") as found:
         yield found
-    finally:
-        down(name)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,14 @@
 """Slots of two EgressGateways that share VRIDs, as there are too few: they come and go together, and lose nothing."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from egress_compiler.lab import down
 from egress_compiler.lab.drill import Failure, load, run_failure, run_repair
-from egress_compiler.lab.example import RunningExample, running_example, up_example
+from egress_compiler.lab.example import RunningExample
 from egress_compiler.lab.load import Load, Tally
-from tests.lab.by_hand import apply_by_hand
+from tests.lab.by_hand import applied
 from tests.lab.gateways import FAILING, POLICIES, add_pods, write_example
 
 pytestmark = pytest.mark.lab
@@ -20,20 +18,14 @@ EACH = 12
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExample]:
-    name = f"test-{os.getpid()}-vrid"
-    up_example(write_two_gateways(tmp_path_factory.mktemp("vrid") / "example"), name)
-    try:
-        running = running_example(name)
-        apply_by_hand(running.lab, running.compilation)
-        yield running
-    finally:
-        down(name)
+    with applied(write_two_gateways(tmp_path_factory.mktemp("vrid") / "example"), "vrid") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def opened(running: RunningExample) -> Iterator[Load]:
-    with load(running, dict.fromkeys(PODS, EACH)) as opened:
-        yield opened
+    with load(running, dict.fromkeys(PODS, EACH)) as found:
+        yield found
 
 
 def write_two_gateways(directory: Path) -> Path:
