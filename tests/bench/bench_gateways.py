@@ -1,4 +1,4 @@
-"""What many gateway nodes cost: one EgressGateway of 100 and of 200, and 100 EgressGateways on the same three nodes.
+"""What many gateway nodes cost: one EgressGateway of 50, 100 and 200, and 100 EgressGateways on the same three nodes.
 
 `make bench PYTEST_ARGS="-k gateways"`, or `python -m tests.bench.bench_gateways`.
 """
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.bench_limits import Cost, cost
+from tests.properties.strategies import cluster_object, document
 
 WORKERS = 300
 POLICIES_FOR_EACH = 10
@@ -17,40 +18,34 @@ POLICIES_FOR_EACH = 10
 
 def write_input(root: Path, gateway_nodes: int, egress_gateways: int, policies: int) -> list[object]:
     """The arguments of a compile; policies take their EIPs in turn, which spreads them over the nodes."""
-    items: list[object] = [{"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR"}]
-    items[0] |= {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}}  # type: ignore[operator]  # a dict
+    items = [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/12"]})]
     for number in range(gateway_nodes + WORKERS):
         name = f"gateway-{number:03}" if number < gateway_nodes else f"worker-{number:03}"
         address = f"10.6.{number // 250}.{1 + number % 250}"
-        items.append(
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": name, "labels": {"egress": str(number < gateway_nodes).lower()}},
-                "spec": {"podCIDR": f"10.{128 + number // 250}.{number % 250}.0/24"},
-                "status": {"addresses": [{"type": "InternalIP", "address": address}]},
-            }
-        )
-    made: list[object] = []
+        labels = {"egress": str(number < gateway_nodes).lower()}
+        spec = {"podCIDR": f"10.{128 + number // 250}.{number % 250}.0/24"}
+        status = {"addresses": [{"type": "InternalIP", "address": address}]}
+        items.append(cluster_object("Node", name, labels=labels, spec=spec, status=status))
+    made = []
     for number in range(egress_gateways):
         pool, selector = f"10.{200 + number // 250}.{number % 250}.0/24", {"matchLabels": {"egress": "true"}}
-        spec: dict[str, object] = {"ippools": {"ipv4": [pool]}, "nodeSelector": {"selector": selector}}
-        made.append(_policy("EgressGateway", {"name": f"g{number:03}"}, spec))
+        gateway = {"ippools": {"ipv4": [pool]}, "nodeSelector": {"selector": selector}}
+        made.append(document("EgressGateway", f"g{number:03}", gateway))
     for number in range(policies):
         name = f"g{number % egress_gateways:03}"
         worker = gateway_nodes + number % WORKERS
         source = f"10.{128 + worker // 250}.{worker % 250}.{number // WORKERS * 4}/30"
-        spec = {"egressGatewayName": name, "appliedTo": {"podSubnet": [source]}, "egressIP": {"allocatorPolicy": "rr"}}
-        made.append(_policy("EgressPolicy", {"name": f"p{number:04}", "namespace": "shop"}, spec))
+        policy = {
+            "egressGatewayName": name,
+            "appliedTo": {"podSubnet": [source]},
+            "egressIP": {"allocatorPolicy": "rr"},
+        }
+        made.append(document("EgressPolicy", f"p{number:04}", policy, "shop"))
     root.mkdir(parents=True)
     for name, documents in (("cluster", items), ("policies", made)):
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
         (root / f"{name}.json").write_text(text)
     return ["-p", root / "policies.json", "-c", root / "cluster.json", "-l", root / "lock.json", "-o", root / "out"]
-
-
-def _policy(kind: str, metadata: dict[str, str], spec: dict[str, object]) -> dict[str, object]:
-    return {"apiVersion": "egressgateway.spidernet.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 class Measured:

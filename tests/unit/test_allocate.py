@@ -1,19 +1,19 @@
 """Small numbers, EIPs and placement: tables of the primitives."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
+from egress_compiler.allocate.members import SlotMembers
 from egress_compiler.allocate.numbers import Exhausted, keep_or_give, keep_or_give_apart
 from egress_compiler.allocate.placement import Unit, place_units
 from egress_compiler.allocate.slots import Slot
 from egress_compiler.diagnostics import InvalidInput
 from egress_compiler.pipeline import Inputs, analyse, compile_bundle
-from tests.properties.strategies import cluster_object, document
-
-CLUSTER = Path(__file__).parents[1] / "errors" / "shared" / "cluster.yaml"
+from tests.properties.strategies import Json, cluster_object, document
 
 
 def test_numbers_stay_and_new_keys_get_the_lowest_free() -> None:
@@ -27,6 +27,65 @@ def test_a_number_out_of_range_or_taken_twice_is_given_anew() -> None:
 def test_numbers_run_out() -> None:
     with pytest.raises(Exhausted):
         keep_or_give(["a", "b", "c"], {}, 1, 2)
+
+
+def a_node(name: str, address: str, cidr: str, gateway: str) -> Json:
+    status = {"addresses": [{"type": "InternalIP", "address": address}]}
+    return cluster_object("Node", name, labels={"gateway": gateway}, spec={"podCIDR": cidr}, status=status)
+
+
+def written(documents: Sequence[Json], objects: Sequence[Json], place: Path) -> Inputs:
+    policies, cluster = place / "policies.yaml", place / "cluster.yaml"
+    for file, items in ((policies, documents), (cluster, objects)):
+        file.write_text("---\n".join(yaml.safe_dump(item) for item in items))
+    return Inputs((policies,), (cluster,))
+
+
+def test_where_no_vrid_is_left_the_gateway_that_lacks_one_is_named(tmp_path: Path) -> None:
+    """Each EgressGateway has one node with all others in common, and one for itself: no two slots are alike."""
+    objects = [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/12"]})]
+    objects.append(a_node("hub", "10.6.3.1", "10.245.0.0/24", "hub"))
+    documents = []
+    for number in range(256):
+        name = f"g{number:03}"
+        objects.append(a_node(f"own-{number:03}", f"10.6.1.{number}", f"10.244.{number}.0/24", name))
+        values = {"key": "gateway", "operator": "In", "values": ["hub", name]}
+        selector = {"selector": {"matchExpressions": [values]}}
+        pool, source = {"ipv4": [f"10.6.2.{number}"]}, {"podSubnet": [f"10.244.{number}.0/28"]}
+        documents.append(document("EgressGateway", name, {"ippools": pool, "nodeSelector": selector}))
+        documents.append(document("EgressPolicy", name, {"egressGatewayName": name, "appliedTo": source}, "shop"))
+    with pytest.raises(InvalidInput) as caught:
+        compile_bundle(written(documents, objects, tmp_path))
+    (found,) = [d for d in caught.value.diagnostics if d.severity == "error"]
+    assert found.message == (
+        "no VRID is left for EgressGateway g255 on node own-255: 1 to 255 are taken by slots "
+        "that have some of its nodes, or all in another order"
+    )
+    assert found.position is not None
+    assert found.position.source.line(found.position.line) == "  name: g255"
+
+
+def test_few_nodes_are_all_members_of_each_slot() -> None:
+    members = SlotMembers(["c", "a", "b"], 8)
+    assert members.backups("b") == ("a", "c")
+    assert [members.order("b", slot) for slot in (1, 2)] == [("b", "c", "a"), ("b", "a", "c")]
+    assert SlotMembers(["a"], 8).order("a", 1) == ("a",)
+
+
+def test_of_many_nodes_each_has_as_many_others_behind_it_and_stands_behind_as_many() -> None:
+    names = [f"node-{number}" for number in range(50)]
+    backups = {name: SlotMembers(names, 8).backups(name) for name in names}
+    assert {len(set(behind) - {name}) for name, behind in backups.items()} == {7}
+    assert set(Counter(name for behind in backups.values() for name in behind).values()) == {7}
+
+
+def test_a_node_that_goes_concerns_seven_others() -> None:
+    names = [f"node-{number}" for number in range(50)]
+    before, after = SlotMembers(names, 8), SlotMembers(names[1:], 8)
+    changed = [name for name in names[1:] if before.backups(name) != after.backups(name)]
+    assert len(changed) == 7
+    for name in changed:
+        assert set(before.backups(name)) - set(after.backups(name)) == {names[0]}
 
 
 def test_those_that_do_not_meet_may_have_the_same_numbers_where_there_are_no_others() -> None:
@@ -57,21 +116,15 @@ def test_a_hundred_gateways_of_three_nodes_each(tmp_path: Path) -> None:
     for gateway in range(100):
         name = f"g{gateway:02}"
         for node in range(3):
-            address = {"type": "InternalIP", "address": f"10.6.{gateway}.{10 + node}"}
-            spec = {"podCIDR": f"10.{128 + node}.{gateway}.0/24"}
-            made = cluster_object("Node", f"{name}-{node}", spec=spec, status={"addresses": [address]})
-            made["metadata"]["labels"] = {"gateway": name}
-            objects.append(made)
+            cidr = f"10.{128 + node}.{gateway}.0/24"
+            objects.append(a_node(f"{name}-{node}", f"10.6.{gateway}.{10 + node}", cidr, name))
             applied = {"podSubnet": [f"10.{128 + node}.{gateway}.0/28"]}
             policy = {"egressGatewayName": name, "appliedTo": applied, "egressIP": {"allocatorPolicy": "rr"}}
             documents.append(document("EgressPolicy", f"{name}-{node}", policy, "shop"))
         pool = {"ipv4": [f"10.6.{gateway}.100-10.6.{gateway}.109"]}
         selector = {"selector": {"matchLabels": {"gateway": name}}}
         documents.append(document("EgressGateway", name, {"ippools": pool, "nodeSelector": selector}))
-    policies, cluster = tmp_path / "policies.yaml", tmp_path / "cluster.yaml"
-    policies.write_text("---\n".join(yaml.safe_dump(item) for item in documents))
-    cluster.write_text("---\n".join(yaml.safe_dump(item) for item in objects))
-    slots = analyse(Inputs((policies,), (cluster,))).allocation.slots.values()
+    slots = analyse(written(documents, objects, tmp_path)).allocation.slots.values()
     assert len(slots) == 300
     of_gateway = Counter((slot.gateway, slot.vrid) for slot in slots)
     assert set(of_gateway.values()) == {1}
@@ -81,26 +134,17 @@ def test_a_hundred_gateways_of_three_nodes_each(tmp_path: Path) -> None:
 def on_the_same_three(gateways: int, place: Path) -> Inputs:
     """As many EgressGateways, with a policy on each of three nodes that all of them select."""
     objects = [cluster_object("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/12"]})]
-    for node in range(3):
-        address = {"type": "InternalIP", "address": f"10.6.0.{10 + node}"}
-        objects.append(
-            cluster_object(
-                "Node", f"n{node}", spec={"podCIDR": f"10.{128 + node}.0.0/16"}, status={"addresses": [address]}
-            )
-        )
+    objects += [a_node(f"n{node}", f"10.6.0.{10 + node}", f"10.{128 + node}.0.0/16", "all") for node in range(3)]
     documents = []
     for gateway in range(gateways):
         name, pool = f"g{gateway:03}", {"ipv4": [f"10.6.{1 + gateway}.100-10.6.{1 + gateway}.109"]}
-        selector = {"selector": {"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}}
+        selector = {"selector": {"matchLabels": {"gateway": "all"}}}
         documents.append(document("EgressGateway", name, {"ippools": pool, "nodeSelector": selector}))
         for node in range(3):
             applied = {"podSubnet": [f"10.{128 + node}.{gateway}.0/24"]}
             policy = {"egressGatewayName": name, "appliedTo": applied, "egressIP": {"allocatorPolicy": "rr"}}
             documents.append(document("EgressPolicy", f"{name}-{node}", policy, "shop"))
-    policies, cluster = place / "policies.yaml", place / "cluster.yaml"
-    policies.write_text("---\n".join(yaml.safe_dump(item) for item in documents))
-    cluster.write_text("---\n".join(yaml.safe_dump(item) for item in objects))
-    return Inputs((policies,), (cluster,))
+    return written(documents, objects, place)
 
 
 def test_a_hundred_gateways_on_the_same_three_nodes_share_vrids(tmp_path: Path) -> None:
