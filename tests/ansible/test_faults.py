@@ -77,7 +77,10 @@ class Faults:
         return Run(result, commands)
 
     def end(self) -> None:
-        self.node.shell("umount /usr/local/sbin; rm -r /etc/faults /etc/shim")
+        """A script of keepalived's may be in the middle of a command, and holds the mount until that has ended."""
+        again = "for i in $(seq 100); do umount /usr/local/sbin 2>/dev/null && break; sleep 0.1; done"
+        last = "if mountpoint -q /usr/local/sbin; then umount /usr/local/sbin; fi"
+        self.node.shell(f"{again}; {last}; rm -r /etc/faults /etc/shim")
 
 
 @pytest.fixture
