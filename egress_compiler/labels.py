@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
-Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
-Labels = Mapping[str, str]
+from egress_compiler.contract.selectors import Labels, LabelSelector, Operator, Requirement
 
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    key: str
-    operator: Operator
-    values: frozenset[str] = frozenset()
-
-    def matches(self, labels: Labels) -> bool:
-        """As Kubernetes defines it: NotIn and DoesNotExist hold where the key is absent."""
-        value = labels.get(self.key)
-        if self.operator == "In":
-            return value is not None and value in self.values
-        if self.operator == "NotIn":
-            return value is None or value not in self.values
-        return (value is not None) == (self.operator == "Exists")
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSelector:
-    """All requirements must hold; without requirements it selects everything."""
-
-    requirements: tuple[Requirement, ...]
-
-    @property
-    def empty(self) -> bool:
-        return not self.requirements
-
-    def matches(self, labels: Labels) -> bool:
-        return all(requirement.matches(labels) for requirement in self.requirements)
+__all__ = ["LabelIndex", "LabelSelector", "Labels", "Operator", "Requirement"]
 
 
 class LabelIndex:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, Optional, TypeVar
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 
 Family = Literal[4, 6]
 Role = Literal["gateway", "worker"]
@@ -374,6 +374,31 @@ class KernelPart:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Pods start when their addresses are in force, or after ``timeout_s`` seconds fail or are blocked until then.
+
+    Pods of ``exempt`` namespaces never wait.
+    """
+
+    timeout_s: int
+    on_timeout: Literal["fail", "block"]
+    exempt: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """The node finds out by itself which pods its worker role governs; the plan has none (``membership``).
+
+    It asks the API with the node's file ``kubeconfig``, empty for the kubelet's own.  With ``falls_back`` a slot that a
+    pod may get falls back.
+    """
+
+    kubeconfig: str = ""
+    falls_back: bool = False
+    gate: Optional[Gate] = None
+
+
+@dataclass(frozen=True)
 class NodePlan:
     """``inside`` is the cluster's, and stands in nftables.nft alone (``elements``).
 
@@ -389,6 +414,7 @@ class NodePlan:
     gateway: Optional[GatewayRole]
     last_resort: LastResort
     cut: tuple[str, ...]
+    follow: Optional[Follow] = None
 
     def uplink_tables(self) -> tuple[UplinkTable, ...]:
         return self.gateway.uplinks if self.gateway is not None else ()
