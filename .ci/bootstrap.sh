@@ -20,6 +20,7 @@ programs=(
   iptables:iptables ipset:ipset ping:iputils-ping tcpdump:tcpdump
   debootstrap:debootstrap systemd-nspawn:systemd-container
   git:git shellcheck:shellcheck sudo:sudo
+  /usr/lib/cni/ptp:containernetworking-plugins
 )
 
 missing_packages() {
