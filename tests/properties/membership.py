@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from hypothesis import strategies as st
+
 from egress_compiler.contract.members_file import MembersFile
 from egress_compiler.contract.membership import Known, KnownPod, with_pods
 from egress_compiler.contract.membership_ruleset import script
@@ -16,7 +18,7 @@ from egress_compiler.contract.reading import read_plan
 from egress_compiler.pipeline import Compilation
 from egress_compiler.render import node_files
 from tests.properties.oracle import labels_of, pod_addresses
-from tests.properties.strategies import Scenario
+from tests.properties.strategies import Json, Scenario, a_pod, crowds, families_of, scenarios
 
 
 def followed(scenario: Scenario) -> Scenario:
@@ -64,3 +66,16 @@ def known(pods: Iterable[Mapping[str, Any]], objects: Iterable[Mapping[str, Any]
 def routing_files(plan: NodePlan) -> dict[str, str]:
     """What ip reads of a plan with pods."""
     return {name: text for name, text in node_files(plan, {}).items() if name.startswith("routes")}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Scenario, list[list[Json]]]:
+    """A scenario, and the pods of the cluster at some moments one after the other."""
+    scenario = draw(st.one_of(scenarios(), crowds()))
+    families, nodes = families_of(scenario), len(scenario.of_kind("Node"))
+    every = [pod for pod in scenario.of_kind("Pod") if pod["status"].get("podIPs")]
+    for number in range(draw(st.integers(0, 4))):
+        pod = draw(a_pod(nodes, families, 30 + number))
+        every += [pod] if pod["status"].get("podIPs") else []
+    moments = [draw(st.lists(st.sampled_from(every), unique_by=id)) if every else [] for _ in range(4)]
+    return scenario, moments

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
@@ -15,15 +14,13 @@ from egress_compiler.contract.plan import NodePlan
 from egress_compiler.pipeline import Compilation
 from tests.properties import membership, packet_path, plan_walk
 from tests.properties.compiled import compiled_or_reject, oracle_of
-from tests.properties.membership import FollowingNode, followed, known
+from tests.properties.membership import FollowingNode, followed, histories, known
 from tests.properties.nft_text import Ruleset
 from tests.properties.oracle import Oracle, bounds, covers
 from tests.properties.packet_path import NodeFiles
 from tests.properties.search import examples
-from tests.properties.strategies import Scenario, a_pod, crowds, families_of, odd_scenarios, scenarios
+from tests.properties.strategies import Json, Scenario, crowds, odd_scenarios, scenarios
 from tests.properties.test_oracle import check_ways, decided, is_right, packets, unanswered
-
-Json = dict[str, Any]
 
 
 @examples(120)
@@ -112,19 +109,6 @@ def test_no_pod_changes_a_byte(scenario: Scenario, seed: int) -> None:
     second = compiled_or_reject(replace(one, objects=(*changed, *others)))
     assert second.lock_text == first.lock_text
     assert second.files == first.files
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[Scenario, list[list[Json]]]:
-    """A scenario, and the pods of the cluster at some moments one after the other."""
-    scenario = draw(st.one_of(scenarios(), crowds()))
-    families, nodes = families_of(scenario), len(scenario.of_kind("Node"))
-    every = [pod for pod in scenario.of_kind("Pod") if pod["status"].get("podIPs")]
-    for number in range(draw(st.integers(0, 4))):
-        pod = draw(a_pod(nodes, families, 30 + number))
-        every += [pod] if pod["status"].get("podIPs") else []
-    moments = [draw(st.lists(st.sampled_from(every), unique_by=id)) if every else [] for _ in range(4)]
-    return scenario, moments
 
 
 @examples(60)
