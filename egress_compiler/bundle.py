@@ -12,9 +12,11 @@ import msgspec
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.commit import FileChange, replace_file, write_together
+from egress_compiler.contract.members import MEMBERS
 from egress_compiler.document import Document
 from egress_compiler.exclusive import sole_writer
 from egress_compiler.known_files import KnownFiles
+from egress_compiler.model.policy import DEFAULT_GATEWAY_LABEL
 from egress_compiler.model.settings import Settings
 from egress_compiler.nodes import NODES, Nodes, descriptions
 from egress_compiler.render.documents import documents_text
@@ -23,6 +25,9 @@ from egress_compiler.status import endpoint_slices, status_objects, tunnels
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
+ENDPOINT_SLICES = "endpointslices.yaml"
+AT_TOP = (ENDPOINT_SLICES, MEMBERS)
+"""Files that a bundle has or has not, as the settings say."""
 
 
 class Compiled(Protocol):
@@ -39,17 +44,24 @@ class Compiled(Protocol):
 def bundle_files(
     nodes: Nodes, resolved: Resolved, allocation: Allocation, settings: Settings, documents: Sequence[Document]
 ) -> dict[str, str]:
-    """Relative path to text of every file of the bundle, sorted."""
+    """Relative path to text of every file of the bundle, sorted.
+
+    Of files that nodes have all alike the manifest tells each node, and the bundle has one, at its top.
+    """
     plans = [nodes.plan(node) for node in nodes.names]
     files = {
         "status.yaml": documents_text([*status_objects(resolved, allocation), *tunnels(plans, resolved, allocation)]),
-        "endpointslices.yaml": documents_text(endpoint_slices(resolved, settings.endpoint_slice_size)),
     }
+    shared = nodes.shared_files()
+    files |= shared
+    if not resolved.followed:
+        files[ENDPOINT_SLICES] = documents_text(endpoint_slices(resolved, settings.endpoint_slice_size))
+    of_all = {name: _digest(text) for name, text in shared.items()}
     entries: dict[str, object] = {}
     for plan in plans:
         texts = nodes.files(plan.node)
         files |= {f"{NODES}/{plan.node}/{name}": text for name, text in texts.items()}
-        digests = {name: _digest(text) for name, text in texts.items()}
+        digests = dict(sorted(({name: _digest(text) for name, text in texts.items()} | of_all).items()))
         entries[plan.node] = {"role": plan.role, "digest": _digest(json.dumps(digests)), "files": digests}
     manifest = {"version": BUNDLE_VERSION, "digest": input_digest(documents, resolved, settings), "nodes": entries}
     files[MANIFEST] = json.dumps(manifest, indent=2) + "\n"
@@ -74,8 +86,13 @@ def _input(documents: Sequence[Document], resolved: Resolved, settings: Settings
     yield from sorted(map(_meaning, documents))
     yield descriptions(resolved)
     yield from ((n.name, n.labels, repr((n.addresses, n.pod_cidrs))) for n in cluster.nodes)
-    yield from ((p.key, p.labels, p.node, [f"{f} {value:x}" for f, value in p.addresses]) for p in cluster.pods)
-    yield from ((n.name, n.labels) for n in cluster.namespaces)
+    if resolved.followed:
+        # Of a namespace the bundle has nothing but the gateway that its policies leave by.
+        named = ((n.name, n.labels.get(DEFAULT_GATEWAY_LABEL)) for n in cluster.namespaces)
+        yield from (pair for pair in named if pair[1])
+    else:
+        yield from ((p.key, p.labels, p.node, [f"{f} {value:x}" for f, value in p.addresses]) for p in cluster.pods)
+        yield from ((n.name, n.labels) for n in cluster.namespaces)
     yield from (repr(resolved.inside), repr(settings))
 
 
@@ -125,19 +142,26 @@ def _changed(path: Path, text: str) -> tuple[FileChange, ...]:
 def _digests(files: Mapping[str, str]) -> dict[str, str]:
     """Of the nodes' files, by their names in the bundle; the manifest has them."""
     nodes = json.loads(files[MANIFEST])["nodes"]
-    return {f"{NODES}/{node}/{name}": digest for node, e in nodes.items() for name, digest in e["files"].items()}
+    every = ((_place(node, name), digest) for node, e in nodes.items() for name, digest in e["files"].items())
+    return dict(every)
+
+
+def _place(node: str, name: str) -> str:
+    """Where the bundle has a file of a node's."""
+    return name if name == MEMBERS else f"{NODES}/{node}/{name}"
 
 
 def _stale(out: Path, wanted: Container[str]) -> set[str]:
     """Of the nodes' files that the manifest in ``out`` lists those that nobody wants: nothing else there is ours."""
     try:
         nodes = json.loads((out / MANIFEST).read_bytes())["nodes"]
-        listed = {f"{NODES}/{node}/{name}" for node, entry in nodes.items() for name in entry["files"]}
+        listed = {_place(node, name) for node, entry in nodes.items() for name in entry["files"]}
         stale = {name for name in listed if name not in wanted}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
     inside = (out / NODES).resolve()
-    return {name for name in stale if (out / name).is_file() and (out / name).resolve().is_relative_to(inside)}
+    of_nodes = {name for name in stale if (out / name).is_file() and (out / name).resolve().is_relative_to(inside)}
+    return of_nodes | {name for name in AT_TOP if name not in wanted and (out / name).is_file()}
 
 
 def write(compiled: Compiled, out: Path) -> tuple[FileChange, ...]:

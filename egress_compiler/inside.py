@@ -60,14 +60,18 @@ def cluster_inside(info: ClusterInfo, cluster: Cluster, settings: Settings, foun
         _add(inside, cluster.control_plane_addresses)
     ranges = {family: union(inside[family]) for family in FAMILIES}
     # What is seen outside all ranges counts by itself, as nodes' addresses do; what comes later would not.
-    if info.pod_cidr_mode:
+    # Where nodes follow their pods, no pod counts.
+    followed = settings.membership.followed
+    if info.pod_cidr_mode and not followed:
         for family in FAMILIES:
             table = cluster.pod_table[family]
             inside[family] += [single(table.values[place]) for place in table.outside(ranges[family])]
     if info.cluster_ip:
         _add(inside, cluster.service_addresses, ranges)
     if found.errors == errors:
-        _check_known_inside(info, cluster, ranges, found)
+        _check_known_inside(info, cluster, ranges, found, pods_count=bool(info.pod_cidr_mode) and not followed)
+    if followed:
+        pods = {family: union([*pods[family], *cluster.pod_ranges[family]]) for family in FAMILIES}
     return Inside({family: union(inside[family]) for family in FAMILIES}, pods)
 
 
@@ -153,14 +157,17 @@ def _report_unknown_pod_cidrs(info: ClusterInfo, cluster: Cluster, why: str, fou
 
 
 def _check_known_inside(
-    info: ClusterInfo, cluster: Cluster, ranges: Mapping[Family, Intervals], found: Collector
+    info: ClusterInfo, cluster: Cluster, ranges: Mapping[Family, Intervals], found: Collector, *, pods_count: bool
 ) -> None:
-    """What is seen with an address in no range shows that something was not detected, or was not to be."""
+    """What is seen with an address in no range shows that something was not detected, or was not to be.
+
+    ``pods_count``: those that are seen are inside all the same.
+    """
     tables = [(cluster.pod_table[family], ranges[family]) for family in FAMILIES]
     outside = sorted({table.pods[place] for table, known in tables for place in table.outside(known)})
     pods = [cluster.pods[position].key for position in outside]
     place = _place(info, "autoDetect", "podCidrMode")
-    _report_outside(_POD, bool(info.pod_cidr_mode), pods, place, found)
+    _report_outside(_POD, pods_count, pods, place, found)
     if not info.pod_cidr_mode:
         _report_outside(_POD_RANGE, False, _beyond(cluster.pod_ranges, ranges), place, found)
     known = cluster.service_addresses.items()

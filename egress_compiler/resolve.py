@@ -66,7 +66,10 @@ class ResolvedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """``policies`` in the order in which packets meet them."""
+    """``policies`` in the order in which packets meet them.
+
+    Where nodes follow their pods by themselves (``followed``), nothing but the policies' own ``pods`` depends on pods.
+    """
 
     cluster: Cluster
     gateways: Mapping[str, ResolvedGateway]
@@ -75,6 +78,12 @@ class Resolved:
     pod_cidrs: Mapping[Family, Intervals]
     hosts: Hosts
     families: tuple[Family, ...]
+    followed: bool = False
+
+    def without_pods(self) -> Resolved:
+        """The same for a cluster in which nobody has seen a pod."""
+        policies = tuple(replace(policy, pods=(), unserved=()) for policy in self.policies)
+        return replace(self, cluster=self.cluster.without_pods(), policies=policies)
 
 
 def resolve(
@@ -86,7 +95,8 @@ def resolve(
     """
     gateways = {gateway.name: _gateway(gateway, policy_set, cluster, found) for gateway in policy_set.gateways}
     labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
-    hosts = hosts_of(cluster, policy_set.gateways, settings)
+    followed = settings.membership.followed
+    hosts = hosts_of(cluster.without_pods() if followed else cluster, policy_set.gateways, settings)
     inside = cluster_inside(policy_set.cluster_info, cluster, settings, found)
     among: Sequence[int] = range(len(cluster.pods))
     if asked is not None:
@@ -94,7 +104,7 @@ def resolve(
         among = pods_asked(asked, cluster, gateway_nodes, inside.pods)
     policies = _policies(policy_set, _Selection(cluster, among), hosts, labels, found)
     families = _families(policy_set, cluster)
-    return Resolved(cluster, gateways, policies, inside.everything, inside.pods, hosts, families)
+    return Resolved(cluster, gateways, policies, inside.everything, inside.pods, hosts, families, followed)
 
 
 def selected_among(pods: Sequence[Pod], resolved: Resolved) -> frozenset[int]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cache, lru_cache
-from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 from . import plan as types
 from .elements import IN_RULESET, inside_set, keys
@@ -32,6 +32,9 @@ _PATTERNS = {
     "instance": re.compile(r"vrid_[0-9]+"),
     "value": re.compile(r"[ -~]*"),
 }
+
+
+T = TypeVar("T")
 
 
 class DamagedPlan(Exception):
@@ -64,6 +67,19 @@ def with_ruleset(plan: types.NodePlan, ruleset: str) -> types.NodePlan:
 
 
 Reader = Callable[[Any], Any]
+
+
+def reader_of(kind: type[T]) -> Callable[[Any], T]:
+    """What reads a value of a class of the plan; it raises ValueError, KeyError, TypeError or AttributeError."""
+    wanted: Any = kind
+    read: Callable[[Any], T] = _reader(wanted)
+    return read
+
+
+def several_addresses(value: Any) -> types.Both[tuple[types.Sources, ...]]:
+    """Addresses, CIDRs and ranges of both families; the errors are those of ``reader_of``."""
+    read: types.Both[tuple[types.Sources, ...]] = _both(_several(_addresses))(value)
+    return read
 
 
 @cache

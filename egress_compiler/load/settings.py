@@ -14,6 +14,7 @@ from egress_compiler.load.uplinks import clash, parse_further, parse_gateways
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.settings import (
     FurtherUplink,
+    MembershipSettings,
     Settings,
     SyncSettings,
     TunnelSettings,
@@ -122,6 +123,10 @@ def _settings(document: Document, found: Collector) -> Settings:
         ),
         unmanaged=_unmanaged(document, data.get("unmanagedNodes", {}), found),
         node_addresses=_node_addresses(document, data.get("nodeAddresses", {}), found),
+        membership=MembershipSettings(
+            followed=data.get("membership") == "followed",
+            kubeconfig=data.get("follower", {}).get("kubeconfig", ""),
+        ),
         document=document,
     )
 

@@ -8,7 +8,7 @@ there, so does everything that it has looked at, however many pods there are.
 from __future__ import annotations
 
 from egress_compiler.contract.plan import Both, LastResort, WorkerRole
-from egress_compiler.lower.sources import node_ranges
+from egress_compiler.lower.sources import has_pools, node_ranges
 from egress_compiler.lower.unknown import OWNER
 from egress_compiler.model.cluster import Node, single
 from egress_compiler.net import (
@@ -56,9 +56,18 @@ class LastResorts:
         )
 
     def _ranges(self, node: Node, family: Family, pods: list[int], pieces: list[Interval]) -> _Texts:
-        if family not in self._resolved.families or not (pods or pieces):
+        if family not in self._resolved.families:
+            return ()
+        if self._resolved.followed:
+            return tuple(cidrs(family, union([*self._anywhere(node, family), *pieces])))
+        if not (pods or pieces):
             return ()
         return tuple(cidrs(family, union([*node_ranges(self._resolved, node, family, pods), *pieces])))
+
+    def _anywhere(self, node: Node, family: Family) -> Intervals:
+        """Where a pod of the node may have its address from, as nobody knows which pods it will have."""
+        own = node.pod_cidrs[family]
+        return own if own and not has_pools(self._resolved.cluster) else self._resolved.pod_cidrs[family]
 
     def _sources(self, family: Family, pods: list[int], pieces: list[Interval]) -> tuple[_Texts, _Texts]:
         """What is governed, and hosts that go past.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from egress_compiler.allocate import Allocation
+from egress_compiler.contract.membership import order_name
 from egress_compiler.contract.plan import Answer, Both, PolicyAnswer, PolicyChain, PolicyOrder
 from egress_compiler.lower.names import chain_name
 from egress_compiler.net import Family, format_interval
@@ -23,15 +24,16 @@ class PolicyChains:
         if known is None:
             ref = self._resolved.policies[position].policy.ref
             answers = Both[PolicyAnswer | None].made(lambda family: self._answer(position, family))
-            known = self._chains[position] = PolicyChain(chain_name([ref]), str(ref), answers)
+            known = self._chains[position] = PolicyChain(chain_name(ref), str(ref), answers)
         return known
 
     def order(self, positions: tuple[int, ...]) -> PolicyOrder:
         """Of several policies."""
         known = self._orders.get(positions)
         if known is None:
-            name = chain_name([self._resolved.policies[p].policy.ref for p in positions])
-            names = tuple(self.chain(p).name for p in positions)
+            chains = [self.chain(position) for position in positions]
+            names = tuple(chain.name for chain in chains)
+            name = order_name(names, [chain.origin for chain in chains])
             known = self._orders[positions] = PolicyOrder(name, names)
         return known
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from egress_compiler.model.cluster import Node
+from egress_compiler.model.cluster import Cluster, Node
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -43,6 +43,11 @@ def node_ranges(resolved: Resolved, node: Node, family: Family, pods: Iterable[i
     return union([*own, *known, *_around(family, strays, union(known))])
 
 
+def has_pools(cluster: Cluster) -> bool:
+    """Whether the network plugin has pools of its own: a node's pods need not be in the node's pod CIDRs then."""
+    return any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values())
+
+
 def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     """Nodes whose pods have their addresses from the node's pod CIDRs, as host-local IPAM gives them.
 
@@ -50,7 +55,7 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     its own: then no other address begins there.
     """
     cluster = resolved.cluster
-    if any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values()):
+    if has_pools(cluster):
         return frozenset()
     at_home, names = 0, {node.name for node in cluster.nodes}
     for family, table in cluster.pod_table.items():

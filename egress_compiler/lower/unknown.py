@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egress_compiler.classify import Classified
+from egress_compiler.contract.membership import REFUSED as CHAIN
 from egress_compiler.contract.plan import Both, PolicyAnswer, PolicyChain, Source
 from egress_compiler.model.cluster import Node
 from egress_compiler.model.settings import UnknownPods
 from egress_compiler.net import FAMILIES, Family, Interval, Intervals, format_interval, subtract, union
 from egress_compiler.resolve import Resolved
 
-CHAIN = "unknown_pods"
-"""No policy's chain is called so: no Kubernetes name has an underscore."""
 OWNER = "unknownPods"
 REFUSED = PolicyChain(CHAIN, "settings unknownPods", Both(PolicyAnswer((), None), PolicyAnswer((), None)))
 
 
 class UnknownSources:
     """What of the blocked CIDRs is left on a node when its own pods, hosts and all podSubnets are taken out.
+
+    A node that follows its pods takes them out by itself.
 
     Pods of other nodes are not taken out: their packets do not begin here, and a node's configuration should not
     change with every pod of the cluster.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.classify import Classified, GovernedPod, PolicyOrder
-from egress_compiler.contract.plan import Answer, Both, Slot, Source, WorkerRole
+from egress_compiler.contract.plan import Answer, Both, Source, WorkerRole
+from egress_compiler.lower.members import gone_answers, plan_slot
 from egress_compiler.lower.policies import PolicyChains
 from egress_compiler.lower.sources import Subnets, nodes_at_home
 from egress_compiler.lower.unknown import REFUSED, UnknownSources
@@ -30,10 +31,12 @@ class WorkerRoles:
         self._chains = chains
         self._unknown = unknown
         self._gone: dict[int, list[Answer]] = {}
-        for gone in allocation.gone:
-            four, six = (text or None for text in gone.eip.texts)
-            answer = Answer(gone.number, gone.slot, gone.policy, Both(four, six), gone=True)
-            self._gone.setdefault(gone.slot, []).append(answer)
+        for answer in gone_answers(allocation):
+            self._gone.setdefault(answer.slot, []).append(answer)
+        self._own_slots: dict[str, set[int]] = {}
+        for slot in allocation.slots.values() if resolved.followed else ():
+            for name in slot.order:
+                self._own_slots.setdefault(name, set()).add(slot.number)
         self._names: dict[PolicyOrder, str] = {}
         self._subnets = {family: self._all_subnets(family) for family in FAMILIES}
         at_home = nodes_at_home(resolved)
@@ -50,7 +53,7 @@ class WorkerRoles:
         """Its own pods, and the subnets that a pod of the node can be in; and the gone answers of its slots.
 
         A gateway has those of all slots that it may own.  Packets of its pods would else leave by the gateway role that
-        is near, with an EIP whose replies come to another gateway.
+        is near, with an EIP whose replies come to another gateway.  Where it follows its pods, it has all these slots.
         """
         pods = self._by_node.get(node.name, {4: [], 6: []})
         places = {family: self._places[family].of(node) for family in FAMILIES}
@@ -61,7 +64,7 @@ class WorkerRoles:
         positions = sorted({position for order in orders for position in order})
         answers = [answer for answer in map(self._chains.answer, positions) if answer is not None]
         may_own = {slot for slot in self._gone if answers and node.name in self._allocation.slots[slot].order}
-        slots = sorted(may_own | {answer.slot for answer in answers})
+        slots = sorted(may_own | self._own_slots.get(node.name, set()) | {answer.slot for answer in answers})
         answers += [answer for slot in slots for answer in self._gone.get(slot, ())]
         subnets = Both[tuple[Source, ...]].made(lambda f: self._subnets_of(node, f, places[f]))
         refused = any(source.chain == REFUSED.name for f in FAMILIES for source in subnets.of(f))
@@ -73,7 +76,7 @@ class WorkerRoles:
             policies=(*policies, *([REFUSED] if refused else [])),
             orders=tuple(several),
             answers=tuple(sorted(answers, key=lambda answer: answer.number)),
-            slots=tuple(self.slot(number) for number in slots),
+            slots=tuple(plan_slot(self._resolved, self._allocation, number) for number in slots),
         )
 
     def _sources(self, family: Family, pods: Sequence[GovernedPod]) -> tuple[Source, ...]:
@@ -102,9 +105,3 @@ class WorkerRoles:
     def _walked(self, order: PolicyOrder) -> PolicyOrder:
         """Without the policies that win nothing; all where none does, as the source is governed nevertheless."""
         return self._classified.walked(order) or order
-
-    def slot(self, number: int) -> Slot:
-        slot = self._allocation.slots[number]
-        vips = tuple(format_address(family, value) for family, value in slot.tunnel_vips.items())
-        falls_back = self._resolved.gateways[slot.gateway].gateway.falls_back
-        return Slot(number, slot.gateway, slot.node, vips, falls_back)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -207,6 +207,9 @@ class Cluster:
     def pod_table(self) -> Mapping[Family, AddressTable]:
         """The addresses of all pods by family."""
         return _tables(self.pods)
+
+    def without_pods(self) -> Cluster:
+        return replace(self, pods=(), host_network_pods=(), shared_addresses=(), bad_addresses=())
 
     @property
     def all_nodes(self) -> tuple[Node, ...]:

@@ -106,6 +106,14 @@ class ForeignMark:
         return f"{self.mark:#x}/{self.mask:#x}"
 
 
+@dataclass(frozen=True, slots=True)
+class MembershipSettings:
+    """Whether nodes follow their pods by themselves, and with which file of theirs (empty: the kubelet's own)."""
+
+    followed: bool = False
+    kubeconfig: str = ""
+
+
 KUBE_PROXY_MARKS = (ForeignMark(0x4000, 0x4000), ForeignMark(0x8000, 0x8000))
 CILIUM_MARKS = tuple(ForeignMark(magic, 0xF00) for magic in (0x200, 0xA00, 0xB00, 0xD00, 0xE00))
 """Those of bpf/lib/common.h that Cilium makes ip rules for: to its proxy, from it, and IPsec and WireGuard."""
@@ -129,6 +137,7 @@ class Settings:
     unknown_pods: UnknownPods = field(default_factory=UnknownPods)
     unmanaged: UnmanagedNodes = field(default_factory=UnmanagedNodes)
     node_addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    membership: MembershipSettings = field(default_factory=MembershipSettings)
     further_uplinks: tuple[FurtherUplink, ...] = ()
     gateway_reply_route: bool = False
     """Replies go back to the pod's node by the tunnel, not by the gateway's own route to the pod."""

@@ -2,5 +2,6 @@
 
 from egress_compiler.render.batches import routes_lines
 from egress_compiler.render.files import keepalived_conf, node_files
+from egress_compiler.render.members_text import members_json
 
-__all__ = ["keepalived_conf", "node_files", "routes_lines"]
+__all__ = ["keepalived_conf", "members_json", "node_files", "routes_lines"]

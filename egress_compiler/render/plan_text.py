@@ -27,19 +27,29 @@ def _value(value: object, indent: str, depth: int) -> str:
     names = _names(kind)
     if names and depth:
         inner = indent + " "
-        items = (f'{inner}"{name}": {_value(_said(value, name), inner, depth - 1)}' for name in names)
+        said = ((name, _said(value, name)) for name in names)
+        optional = _optional(kind)
+        said = ((name, one) for name, one in said if one is not None or name not in optional)
+        items = (f'{inner}"{name}": {_value(one, inner, depth - 1)}' for name, one in said)
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
     if isinstance(value, tuple) and value and _is_object(value[0]):
         inner = indent + " "
-        return "[\n" + ",\n".join(inner + _one_line(item) for item in value) + f"\n{indent}]"
-    return _one_line(value)
+        return "[\n" + ",\n".join(inner + one_line(item) for item in value) + f"\n{indent}]"
+    return one_line(value)
+
+
+@cache
+def _optional(kind: type) -> frozenset[str]:
+    """Fields that are None as a rule."""
+    return frozenset(field.name for field in fields(kind) if field.default is None)
 
 
 def _said(value: object, name: str) -> object:
     return pod_lines(value.pods) if isinstance(value, WorkerRole) and name == "pods" else getattr(value, name)
 
 
-def _one_line(value: object) -> str:
+def one_line(value: object) -> str:
+    """Of a value of the plan."""
     text = msgspec.json.encode(value).decode()
     for usual in _usual(type(value).__name__):
         text = text.replace(usual, "")

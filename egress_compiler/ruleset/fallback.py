@@ -20,7 +20,7 @@ _SLOT = f"meta mark & {MARK_MASK:#010x}"
 
 def fallback(plan: NodePlan) -> Feature:
     slots = [slot for slot in plan.worker.slots if slot.falls_back]
-    if not slots:
+    if not slots and not (plan.follow is not None and plan.follow.falls_back):
         return Feature()
     numbers = {slot.number for slot in slots}
     waiting = tuple(
@@ -46,10 +46,10 @@ def fallback(plan: NodePlan) -> Feature:
         Rule(f"{error} ct state related ct direction reply {CT_MARK}", verdict="vmap @answers_that_fall_back")
         for error in errors
     )
-    return Feature(sets, {NO_GATEWAY.name: told}, tuple(_waits(slot.number) for slot in slots))
+    return Feature(sets, {NO_GATEWAY.name: told}, tuple(waits(slot.number) for slot in slots))
 
 
-def _waits(slot: int) -> Chain:
+def waits(slot: int) -> Chain:
     """The mark is a set's element for a moment, as nft takes no constant for one."""
     return Chain(
         f"waits.{slot}",

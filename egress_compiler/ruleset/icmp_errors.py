@@ -6,13 +6,14 @@ from egress_compiler.contract.numbers import MARK_PREFIX
 from egress_compiler.contract.plan import NodePlan
 from egress_compiler.ruleset.hooks import ICMP_ERRORS, ICMP_ERRORS_ROUTED
 from egress_compiler.ruleset.model import Feature, Rule
+from egress_compiler.ruleset.steering import has_answers
 from egress_compiler.ruleset.words import CT_MARK, PREFIX, mark
 
 _ICMP = "meta l4proto { icmp, icmpv6 }"
 
 
 def icmp_errors(plan: NodePlan) -> Feature:
-    if not plan.worker.answers:
+    if not has_answers(plan):
         return Feature()
     related = f"{_ICMP} ct state related ct direction original {CT_MARK}"
     base = {

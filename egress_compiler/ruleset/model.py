@@ -88,10 +88,14 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """The whole table of a node: base chains with their rules in the order in which a packet meets them."""
+    """The whole table of a node: base chains with their rules in the order in which a packet meets them.
+
+    Of the ``chains`` those of ``kept`` are there also where nothing leads to them.
+    """
 
     node: str
     role: str
     sets: tuple[Set, ...]
     base: tuple[tuple[BaseChain, tuple[Rule, ...]], ...]
     chains: Mapping[str, Chain]
+    kept: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 from egress_compiler.contract.elements import inside_set
+from egress_compiler.contract.membership_ruleset import verdict
 from egress_compiler.contract.numbers import MARK_PREFIX, answer_mark, slot_mark
 from egress_compiler.contract.plan import Answer, NodePlan, PolicyAnswer, PolicyChain, PolicyOrder, Slot, Source
 from egress_compiler.net import FAMILIES, Family
@@ -44,8 +45,9 @@ _VERDICT = "verdict"
 def steering(plan: NodePlan, descriptions: Mapping[str, str]) -> Feature:
     worker = plan.worker
     into_tunnel = f"oifname {onwards(plan)}"
+    answers = has_answers(plan)
     base = {
-        PREROUTING.name: (*_classified(bool(worker.answers)), *_looked_at(plan)),
+        PREROUTING.name: (*_classified(answers), *_looked_at(plan)),
         FORWARD.name: (Rule(f"{into_tunnel} {PREFIX} == {mark(MARK_PREFIX)}", verdict="goto to_gateway"),),
         OUTER.name: _outer(plan),
         NUMBERED.name: (Rule(f"{into_tunnel} ct direction original {GOVERNED}", f"meta mark set {CT_NUMBER}"),),
@@ -61,14 +63,19 @@ def steering(plan: NodePlan, descriptions: Mapping[str, str]) -> Feature:
     }
     slots, own = {slot.number: slot for slot in worker.slots}, own_slots.numbers(plan)
     chains = [
-        *_entrances(bool(worker.answers)),
+        *_entrances(answers),
         *(_order_chain(order) for order in worker.orders),
-        *(_policy_chain(policy, descriptions.get(policy.origin, "")) for policy in worker.policies),
-        *(_answer_chain(answer, slots[answer.slot].falls_back) for answer in worker.answers if not answer.gone),
-        *(_slot_chain(slot, own_slots.rules(slot) if slot.number in own else ()) for slot in worker.slots),
+        *(policy_chain(policy, descriptions.get(policy.origin, "")) for policy in worker.policies),
+        *(answer_chain(answer, slots[answer.slot]) for answer in worker.answers if not answer.gone),
+        *(slot_chain(slot, own_slots.rules(slot) if slot.number in own else ()) for slot in worker.slots),
         *_ends(),
     ]
     return Feature(tuple(_sets(plan)), base, tuple(chains))
+
+
+def has_answers(plan: NodePlan) -> bool:
+    """Whether the node gives answers, or may when it has pods."""
+    return bool(plan.worker.answers) or plan.follow is not None
 
 
 def _sets(plan: NodePlan) -> Iterator[Set]:
@@ -88,9 +95,9 @@ def _sets(plan: NodePlan) -> Iterator[Set]:
     reasons = same("Where this node's pods have their addresses from; the last resort of routing asks the same.")
     for family in FAMILIES:
         ranges = plan.last_resort.ranges.of(family)
-        if ranges:
+        if ranges or plan.follow is not None:
             yield address_set(f"pod_ranges{family}", family, ranges, reasons[family], interval=True)
-    if worker.answers:
+    if has_answers(plan):
         elements = tuple(
             Element(mark(answer_mark(a.number)), f"jump slot.{a.slot}", giver(a))
             for a in sorted(worker.answers, key=lambda a: a.number)
@@ -100,9 +107,7 @@ def _sets(plan: NodePlan) -> Iterator[Set]:
 
 def _source_elements(sources: Sequence[Source], orders: frozenset[str]) -> tuple[Element, ...]:
     """``orders`` are the chains of several policies; all others are of one."""
-    return tuple(
-        Element(s.source, f"goto {'order' if s.chain in orders else 'policy'}.{s.chain}", s.owner) for s in sources
-    )
+    return tuple(Element(s.source, verdict(s, orders), s.owner) for s in sources)
 
 
 @cache
@@ -127,7 +132,7 @@ def _looked_at(plan: NodePlan) -> Iterator[Rule]:
     """Whoever takes the table away empties maps at once and sets later, and a packet that found no answer in the maps
     above must find none here: so the last question is a map's."""
     for family in FAMILIES:
-        if plan.last_resort.ranges.of(family):
+        if plan.last_resort.ranges.of(family) or plan.follow is not None:
             match = f"{IP[family]} saddr @pod_ranges{family} {UNMARKED} meta nfproto"
             yield Rule(match, verdict=f"vmap {{ {PROTOCOL[family]} : goto looked_at }}")
 
@@ -159,7 +164,7 @@ def _order_chain(order: PolicyOrder) -> Chain:
 
 
 @lru_cache(maxsize=65_536)
-def _policy_chain(policy: PolicyChain, description: str) -> Chain:
+def policy_chain(policy: PolicyChain, description: str) -> Chain:
     rules = [
         _answer_rule(policy, family, answer) for family in FAMILIES if (answer := policy.answers.of(family)) is not None
     ]
@@ -183,9 +188,9 @@ def _answer_rule(policy: PolicyChain, family: Family, answer: PolicyAnswer) -> R
 
 
 @lru_cache(maxsize=65_536)
-def _answer_chain(answer: Answer, falls_back: bool) -> Chain:
+def answer_chain(answer: Answer, slot: Slot) -> Chain:
     number = Rule(statement=set_ct_mark(answer_mark(answer.number)), origin=answer.origin)
-    before, after = fallback.around(answer.slot) if falls_back else ((), ())
+    before, after = fallback.around(answer.slot) if slot.falls_back else ((), ())
     rules = (
         Rule(verdict="jump governed"),
         *before,
@@ -198,7 +203,7 @@ def _answer_chain(answer: Answer, falls_back: bool) -> Chain:
 
 
 @lru_cache(maxsize=4096)
-def _slot_chain(slot: Slot, own: tuple[Rule, ...]) -> Chain:
+def slot_chain(slot: Slot, own: tuple[Rule, ...] = ()) -> Chain:
     words = f"Slot {slot.number}: EgressGateway {comment(slot.gateway)}, prefers {comment(slot.preferred_node)}"
     note = f"{words}, tunnel VIP {' '.join(slot.tunnel_vips)}"
     return Chain(f"slot.{slot.number}", (Rule(statement=set_mark(slot_mark(slot.number))), *own), (note,))

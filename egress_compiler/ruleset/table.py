@@ -9,6 +9,7 @@ from egress_compiler.ruleset.fallback import fallback
 from egress_compiler.ruleset.guards import guards
 from egress_compiler.ruleset.hooks import BASE_CHAINS
 from egress_compiler.ruleset.icmp_errors import icmp_errors
+from egress_compiler.ruleset.members import kept_chains
 from egress_compiler.ruleset.model import Ruleset
 from egress_compiler.ruleset.neighbours import neighbours
 from egress_compiler.ruleset.own_slots import own_slots
@@ -46,4 +47,5 @@ def ruleset(plan: NodePlan, descriptions: Mapping[str, str]) -> Ruleset:
         sets=tuple(s for feature in features for s in feature.sets),
         base=tuple((chain, rules) for chain, rules in base if rules),
         chains={chain.name: chain for feature in features for chain in feature.chains},
+        kept=kept_chains(plan),
     )

@@ -27,7 +27,9 @@ from egress_compiler.ruleset.words import comment, mark
 
 _TARGET = re.compile(r"\b(?:goto|jump) ([A-Za-z0-9_.-]+)")
 _MAP = re.compile(r"\bvmap @([a-z0-9_]+)")
+_IN_CHAIN = "\t\t"
 _IN_SET = "\t\t\t"
+_KEPT = "Where the chains of pods lead to; the node adds these by itself, and elements of the sets and maps above."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,8 @@ def write(ruleset: Ruleset) -> Written:
     lines = [*_head(ruleset), f"table inet {NFT_TABLE}", f"delete table inet {NFT_TABLE}", f"table inet {NFT_TABLE} {{"]
     starts: dict[str, int] = {}
     for item in ruleset.sets:
-        kept = _set_lines(item)
         starts[f"set {item.name}"] = len(lines) + 2
-        lines += kept
+        lines += _set_lines(item)
     told = set[str]()
     led = {s.name: _led(s) for s in ruleset.sets if s.value_type}
     for base, rules in ruleset.base:
@@ -93,6 +94,12 @@ def write(ruleset: Ruleset) -> Written:
         for chain in _reached(rules, ruleset.chains, led, told):
             starts[f"chain {chain.name}"] = len(lines) + len(chain.notes) + 1
             lines += _chain_lines(chain)
+    kept = list(_chains_from(ruleset.kept, ruleset.chains, led, told))
+    if kept:
+        lines += [f"\t# {_KEPT}", ""]
+    for chain in kept:
+        starts[f"chain {chain.name}"] = len(lines) + len(chain.notes) + 1
+        lines += _chain_lines(chain)
     lines[-1] = "}"
     return Written("\n".join(lines) + "\n", starts, ruleset)
 
@@ -101,7 +108,13 @@ def _reached(
     rules: Sequence[Rule], chains: Mapping[str, Chain], led: Mapping[str, Sequence[str]], told: set[str]
 ) -> Iterator[Chain]:
     """The chains that rules lead to and nobody has yet, each before those that it leads to itself."""
-    waiting = list(reversed(_targets(map(_named, rules), led)))
+    yield from _chains_from(_targets(map(_named, rules), led), chains, led, told)
+
+
+def _chains_from(
+    names: Iterable[str], chains: Mapping[str, Chain], led: Mapping[str, Sequence[str]], told: set[str]
+) -> Iterator[Chain]:
+    waiting = list(names)[::-1]
     while waiting:
         name = waiting.pop()
         if name in told:
@@ -192,6 +205,11 @@ def _base_lines(base: BaseChain, rules: Sequence[Rule]) -> list[str]:
 def _chain_lines(chain: Chain) -> tuple[str, ...]:
     head = [*(f"\t# {note}" for note in chain.notes), f"\tchain {chain.name} {{"]
     return (*head, *(line for rule in chain.rules for line in _rule_lines(rule)), "\t}", "")
+
+
+def chain_rules(chain: Chain) -> tuple[str, ...]:
+    """The lines within a chain; those of a rule's destinations are indented further."""
+    return tuple(line.removeprefix(_IN_CHAIN) for rule in chain.rules for line in _rule_lines(rule))
 
 
 def _rule_lines(rule: Rule) -> list[str]:

@@ -36,7 +36,7 @@ def test_how_somebody_else_spells_an_optional_type_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("version",), 1, "plan version 1, but this side reads 4"),
+        (("version",), 1, "plan version 1, but this side reads 5"),
         (("role",), "pod", "damaged: ValueError: 'pod'"),
         (("kernel", "interface"), "eth0; reboot", "damaged: ValueError: 'eth0; reboot'"),
         (("kernel", "tunnel", "underlay"), "10.0.0.256", "damaged: ValueError"),

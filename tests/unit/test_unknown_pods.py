@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egress_compiler.contract import routing
+from egress_compiler.contract.membership import REFUSED as CHAIN
 from egress_compiler.contract.plan import NodePlan
-from egress_compiler.lower.unknown import CHAIN
 from egress_compiler.pipeline import Inputs, compile_bundle
 from tests.properties.strategies import Json
 from tests.unit.test_plan_connections import GATEWAY, NODES, OTHERS, pod, policy
