@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from egress_compiler.contract.names import TUNNEL_DEVICE
-from egress_compiler.contract.numbers import GATEWAY_MARK_PREFIX, MARK_MASK, MARK_PREFIX
+from egress_compiler.contract.numbers import GATEWAY_MARK_PREFIX, MARK_MASK, slot_mark
 from egress_compiler.lab import Lab
 
-MARK = f"{MARK_PREFIX | 1:#x}"
+NUMBER = 1
+"""Of the slot, and of the answer that the gateway is to give: the tunnel carries the packet's mark."""
+MARK = f"{slot_mark(NUMBER):#x}"
 KEEP = f"""    chain keep {{
         type nat hook postrouting priority srcnat - 10
         oifname "{TUNNEL_DEVICE}" snat ip to ip saddr
@@ -43,7 +45,7 @@ class Iptables:
             match = f"-m set --match-set src-{number} src -m set --match-set dst-{number} dst"
             rules.append(f"-A PREROUTING {match} -j MARK --set-xmark {MARK}/{MARK_MASK:#x}")
         rules += [
-            f"-A FORWARD -o {TUNNEL_DEVICE} -j MARK --set-mark 0",
+            f"-A FORWARD -o {TUNNEL_DEVICE} -j MARK --set-mark {NUMBER}",
             "COMMIT",
         ]
         self._exec(["ipset", "restore"], "\n".join(sets) + "\n")
@@ -69,7 +71,7 @@ def by_hand(pod: str, eip: str, uplink: str, segment: int) -> tuple[str, str]:
     }}
     chain forward {{
         type filter hook forward priority mangle
-        oifname "{TUNNEL_DEVICE}" meta mark set 0
+        oifname "{TUNNEL_DEVICE}" meta mark set {NUMBER}
         ip daddr {pod} tcp flags syn tcp option maxseg size set {segment}
     }}
 {KEEP}}}
