@@ -49,6 +49,7 @@ class KnownPod:
     name: str
     labels: Mapping[str, str]
     addresses: tuple[Address, ...]
+    uid: str = ""
 
     @property
     def owner(self) -> str:
