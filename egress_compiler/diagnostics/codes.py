@@ -244,6 +244,9 @@ node-outside (warning): Nodes or API servers with addresses that do not count as
 # Settings, inventory, lock file
 two-documents (error): Several documents where there is one
     In a settings or lock file.
+pod-start (error): A gate at pod start that cannot be, or that nobody asked for
+    It waits for what the node itself finds out of a pod, which membership: followed makes it do; its own settings are
+    for podStart: gate.
 settings-node (warning): A node in the settings that is not in the cluster files
     Under unmanagedNodes or nodeAddresses. Perhaps it is gone; perhaps its name is mistyped.
 blocked-node (error or warning): A node whose unknown pods cannot be blocked

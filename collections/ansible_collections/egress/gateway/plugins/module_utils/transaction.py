@@ -25,6 +25,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import sweep
+from ansible_collections.egress.gateway.plugins.module_utils.resources.gate import Gate
 from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import LOST, Originals
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
@@ -161,6 +162,7 @@ def _prepare(transition: Transition, confirm_seconds: int) -> Outcome:
             plan = before.plan if before else None
             outcome.warnings += preflight.check(wanted, plan, transition.kernel, paths, outcome.changes)
             outcome.warnings += networkd_warnings(paths, transition.service)
+            outcome.warnings += Gate(wanted.plan).warnings()
         if Originals(paths, wanted is not None and (before is not None or unreadable is not None)).lost():
             outcome.warnings.append(LOST % paths.originals)
         if not confirm_seconds:

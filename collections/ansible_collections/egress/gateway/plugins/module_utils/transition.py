@@ -24,6 +24,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins 
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record
 from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
 from ansible_collections.egress.gateway.plugins.module_utils.resources.followed import Followed
+from ansible_collections.egress.gateway.plugins.module_utils.resources.gate import Gate
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
@@ -71,7 +72,8 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
     """Everything of ours on a node, in the order in which it comes to be; it goes in reverse. The kernel is read anew.
 
     A packet is marked only after the marks have their rules and routes; a gateway owns an address only after its
-    translation rules are there. Of two steps in reverse the same holds: addresses first, marks next, their rules last.
+    translation rules are there; pods wait for the follower only after it runs. Of two steps in reverse the same holds:
+    addresses first, marks next, their rules last.
     """
     paths, service, kernel = transition.paths, transition.service, transition.kernel
     wanted, before = transition.wanted, transition.before
@@ -110,7 +112,8 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
         found.append(Units(paths, files))
     keepalived = Keepalived(paths, files, service, link.is_to_be_made)
     floating = Floating(kernel, paths, plan, lambda: not keepalived.difference())
-    return (*found, Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None))
+    found += [Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None)]
+    return (*found, Gate(plan, before.plan if before else None))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:
