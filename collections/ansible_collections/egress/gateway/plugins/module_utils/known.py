@@ -70,8 +70,8 @@ def known_of(text: str) -> Known:
 
 
 def _read_pod(data: Any) -> KnownPod:
-    names = (_text(data[key]) for key in ("namespace", "name"))
-    return KnownPod(*names, _labels(data["labels"]), tuple(_addresses(data["addresses"])), _text(data["uid"]))
+    names = (_text(data[key]) for key in ("namespace", "name", "uid"))
+    return KnownPod(*names, _labels(data["labels"]), tuple(_addresses(data["addresses"])))
 
 
 def _addresses(data: Any) -> Iterator[str]:
