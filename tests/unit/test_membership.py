@@ -223,7 +223,7 @@ def test_the_first_pod_brings_its_chains_before_its_element() -> None:
         "\tchain policy.a {\n\t\tmeta nfproto ipv4 goto answer.1\n\t}\n"
         "}\n"
         "add element inet egress_gateway governed_pods4 { 10.1.1.10 : goto policy.a }\n"
-        "add element inet egress_gateway answer_slots { 0x26000001 : jump slot.1 }\n"
+        "add element inet egress_gateway answer_slots { 0x26000001 : goto slot.1 }\n"
         "add element inet egress_gateway answers_that_fall_back { 0x26000001 : jump waits.1 }\n"
     )
 
