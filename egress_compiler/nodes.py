@@ -8,10 +8,10 @@ from functools import cached_property
 from egress_compiler.allocate import Allocation
 from egress_compiler.classify import Classified
 from egress_compiler.contract.members import MEMBERS
-from egress_compiler.contract.membership import Known, KnownPod, with_pods
+from egress_compiler.contract.membership import Known, KnownPod, Members, with_pods
 from egress_compiler.contract.plan import NodePlan
 from egress_compiler.labels import Labels
-from egress_compiler.lower import LoweredPolicy, Lowering
+from egress_compiler.lower import InSnapshot, LoweredPolicy, Lowering
 from egress_compiler.model.cluster import Pod
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import format_address
@@ -47,7 +47,7 @@ class Nodes:
         if not self._resolved.followed:
             return self.plan(node)
         if node not in self._effective:
-            self._effective[node] = with_pods(self.plan(node), self._lowering.members, self.known(node))
+            self._effective[node] = self.with_pods(self.plan(node), self._members)
         return self._effective[node]
 
     def member_line(self, policy: str) -> int:
@@ -78,6 +78,18 @@ class Nodes:
     def policy(self, position: int) -> LoweredPolicy:
         """What a policy, by its position among the resolved ones, is on every node that asks it."""
         return self._lowering.policy(position)
+
+    def with_pods(self, plan: NodePlan, members: Members) -> NodePlan:
+        """A plan of a node that follows its pods, by any ``members``, with those of the cluster files."""
+        return with_pods(plan, members, self.known(plan.node))
+
+    def in_snapshot(self, members: Members) -> Members:
+        """The same members, quicker to ask of many nodes."""
+        return InSnapshot(members, self._namespaces)
+
+    @cached_property
+    def _members(self) -> Members:
+        return self.in_snapshot(self._lowering.members)
 
     def known(self, node: str) -> Known:
         """What a node knows that has the pods of the cluster files; none where there is no such node."""

@@ -28,6 +28,7 @@ from .plan import (
     Sources,
     WorkerRole,
 )
+from .selectors import Labels
 
 UNGOVERNED = ""
 """In place of a chain: a known pod that no policy selects, where unknown ones are refused."""
@@ -135,12 +136,19 @@ def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[A
     for address in known.waiting:
         if address not in owners:
             yield address, _Given(Source(address, BLOCKED, WAITING))
-    refused = Both.made(lambda family: _spans(s.source for s in _refused(plan.worker, family)))
+    subnets = Both.made(lambda family: _spans(s.source for s in _subnets(plan.worker, family, refused=False)))
+    refused = Both.made(lambda family: _spans(s.source for s in _subnets(plan.worker, family, refused=True)))
+    ranges = Both.made(lambda family: _spans(plan.last_resort.ranges.of(family)))
+    of_namespaces = {pod.namespace: _of_namespace(pod.namespace, members, known) for pod in known.pods}
     for address, pod in owners.items():
         family, value = _value(address)
-        selecting = [policy for policy in members.of_namespace(pod.namespace) if selects(policy, pod, known)]
-        if selecting:
+        selecting = [policy for policy in of_namespaces[pod.namespace] if _selects_pod(policy, pod)]
+        # The node has the subnets that are in its ranges; of a pod from elsewhere it has none that would speak.
+        in_subnet, stray = _within(value, subnets.of(family)), not _within(value, ranges.of(family))
+        also: list[MemberPolicy] = []
+        if in_subnet or stray:
             also = [policy for policy in members.whole if _within(value, _spans(policy.whole.of(family)))]
+        if selecting or (also and not in_subnet):
             order = tuple(sorted((*selecting, *also), key=lambda policy: policy.rank))
             yield address, _Given(Source(address, _chain(order), pod.owner), order)
         elif _within(value, refused.of(family)):
@@ -149,12 +157,24 @@ def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[A
 
 def selects(policy: MemberPolicy, pod: KnownPod, known: Known) -> bool:
     """Whether the pod itself is meant, wherever its addresses are."""
-    if policy.namespace and policy.namespace != pod.namespace:
+    return selects_namespace(policy, pod.namespace, known.namespaces.get(pod.namespace)) and _selects_pod(policy, pod)
+
+
+def selects_namespace(policy: MemberPolicy, namespace: str, labels: Optional[Labels]) -> bool:
+    """Whether pods of the namespace are looked at; None for the labels of one that is not known."""
+    if policy.namespace and policy.namespace != namespace:
         return False
-    if policy.namespaces is not None and not policy.namespaces.empty:
-        labels = known.namespaces.get(pod.namespace)
-        if labels is None or not policy.namespaces.matches(labels):
-            return False
+    if policy.namespaces is None or policy.namespaces.empty:
+        return True
+    return labels is not None and policy.namespaces.matches(labels)
+
+
+def _of_namespace(namespace: str, members: Members, known: Known) -> Sequence[MemberPolicy]:
+    labels = known.namespaces.get(namespace)
+    return [policy for policy in members.of_namespace(namespace) if selects_namespace(policy, namespace, labels)]
+
+
+def _selects_pod(policy: MemberPolicy, pod: KnownPod) -> bool:
     if policy.pods is not None:
         return policy.pods.matches(pod.labels)
     values = map(_value, pod.addresses)
@@ -167,8 +187,8 @@ def _chain(order: Sequence[MemberPolicy]) -> str:
     return order_name([p.chain.name for p in order], [p.chain.origin for p in order])
 
 
-def _refused(worker: WorkerRole, family: Family) -> Iterator[Source]:
-    return (source for source in worker.subnets.of(family) if source.chain == REFUSED)
+def _subnets(worker: WorkerRole, family: Family, *, refused: bool) -> Iterator[Source]:
+    return (source for source in worker.subnets.of(family) if (source.chain == REFUSED) == refused)
 
 
 def _with_policies(

@@ -7,7 +7,9 @@ from functools import cached_property
 
 from egress_compiler.allocate import Allocation
 from egress_compiler.contract.members import NOWHERE, MemberPolicy, MemberSlot
+from egress_compiler.contract.membership import Members, selects_namespace
 from egress_compiler.contract.plan import Answer, Both, Slot, Sources
+from egress_compiler.labels import Labels
 from egress_compiler.lower.policies import PolicyChains
 from egress_compiler.net import FAMILIES, Family, Intervals, format_address, format_interval
 from egress_compiler.resolve import Resolved, ResolvedPolicy
@@ -99,6 +101,27 @@ class ClusterMembers:
             whole=_both(resolved.subnets) if whole else NOWHERE,
             cut=policy.cut,
         )
+
+
+class InSnapshot:
+    """The same of other members, where the namespaces are those of the cluster files: each is looked at once."""
+
+    def __init__(self, members: Members, namespaces: Mapping[str, Labels]) -> None:
+        self._members = members
+        self._namespaces = namespaces
+        self._found: dict[str, Sequence[MemberPolicy]] = {}
+        self.whole: Sequence[MemberPolicy] = members.whole
+        self.gone: Sequence[Answer] = members.gone
+        self.named = members.named
+        self.slot = members.slot
+
+    def of_namespace(self, namespace: str) -> Sequence[MemberPolicy]:
+        known = self._found.get(namespace)
+        if known is None:
+            labels, policies = self._namespaces.get(namespace), self._members.of_namespace(namespace)
+            known = tuple(policy for policy in policies if selects_namespace(policy, namespace, labels))
+            self._found[namespace] = known
+        return known
 
 
 def takes_addresses(resolved: ResolvedPolicy) -> bool:

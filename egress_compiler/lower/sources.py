@@ -52,11 +52,14 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     """Nodes whose pods have their addresses from the node's pod CIDRs, as host-local IPAM gives them.
 
     Believed of nodes with pods, where every pod of the cluster that is seen does, and no network plugin has pools of
-    its own: then no other address begins there.
+    its own: then no other address begins there.  Where nodes follow their pods it is believed without one, as a node
+    takes a pod with another address by itself.
     """
     cluster = resolved.cluster
     if has_pools(cluster):
         return frozenset()
+    if resolved.followed:
+        return frozenset(node.name for node in cluster.nodes)
     at_home, names = 0, {node.name for node in cluster.nodes}
     for family, table in cluster.pod_table.items():
         nodes = [cluster.pods[position].node for position in table.pods]

@@ -17,7 +17,6 @@ from egress_compiler.commit import FileChange
 from egress_compiler.contract import names
 from egress_compiler.contract.members import MEMBERS
 from egress_compiler.contract.members_file import MembersFile
-from egress_compiler.contract.membership import with_pods
 from egress_compiler.contract.plan import PLAN_VERSION, NodePlan
 from egress_compiler.contract.reading import DamagedPlan, read_plan, with_ruleset
 from egress_compiler.diagnostics import Collector, listing, printable
@@ -70,10 +69,14 @@ class _StatusObject(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """``plans`` have the pods of the cluster files also where nodes follow theirs by themselves."""
+    """``plans`` have the pods of the cluster files also where nodes follow theirs by themselves.
+
+    Not without ``with_pods``: where neither a node's file nor members.json differs from what compile would write.
+    """
 
     plans: tuple[NodePlan, ...]
     policies: Mapping[Ref, PolicyState]
+    with_pods: bool = True
 
 
 def bundle_before(
@@ -105,8 +108,12 @@ def bundle_before(
             rules = changed.get(change.path.with_name(names.RULESET))
             old = _stored_plan(change, rules.before if rules is not None else None, found)
             plans += [] if old is None else [old]
+    policies = _policies(compilation, changed.get(out / STATUS), found)
+    touched = [change.path for change in changes if change.path.is_relative_to(out / NODES)]
+    if compilation.resolved.followed and not touched and out / MEMBERS not in changed:
+        return Before(tuple(plans), policies, with_pods=False)
     plans = _with_pods(plans, compilation, changed.get(out / MEMBERS), found)
-    return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
+    return Before(tuple(plans), policies)
 
 
 def _with_pods(
@@ -118,13 +125,13 @@ def _with_pods(
     if text is None or not any(plan.follow for plan in plans):
         return plans
     try:
-        members = MembersFile(BytesIO(text.encode()))
+        members = nodes.in_snapshot(MembersFile(BytesIO(text.encode())))
         return [
             plan
             if plan.follow is None
             else nodes.effective(plan.node)
             if change is None and plan is new.get(plan.node)
-            else with_pods(plan, members, nodes.known(plan.node))
+            else nodes.with_pods(plan, members)
             for plan in plans
         ]
     except DamagedPlan as error:

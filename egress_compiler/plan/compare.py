@@ -37,7 +37,9 @@ def compare(
 
     Linear in the sizes of both bundles.  ``diffs`` adds line diffs of every file.
     """
-    old, new = View(before.plans), View(plans_with_pods(compilation))
+    # Where no node's file changes, no pod's path does, and there is nothing to be learnt of them.
+    plans = plans_with_pods(compilation) if before.with_pods else compilation.plans
+    old, new = View(before.plans), View(plans)
     comparison = SourceComparison(old, new, compilation.resolved.cluster)
     pods, gone = comparison.pods()
     sources = (*pods, *comparison.subnets())

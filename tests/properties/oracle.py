@@ -139,7 +139,9 @@ class Oracle:
         self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}
         self.pod_cidrs = {n["metadata"]["name"]: n["spec"].get("podCIDRs", []) for n in self.nodes}
         self.settled = {pod["spec"]["nodeName"] for pod in self.pods}
-        if followed or any(o["kind"] == "IPPool" for o in objects) or not all(map(self._is_at_home, self.pods)):
+        if followed:
+            self.settled = set(self.pod_cidrs)
+        if any(o["kind"] == "IPPool" for o in objects) or not (followed or all(map(self._is_at_home, self.pods))):
             self.settled = set()
 
     # ------------------------------------------------------------------------------------------ one packet's way

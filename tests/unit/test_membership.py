@@ -123,6 +123,12 @@ def test_a_pod_of_a_namespace_that_nobody_knows_is_in_none_that_is_selected() ->
         pytest.param(
             [policy(0, "a", whole=addresses("10.1.0.0/16"))], Known((POD,), SHOPS), {}, id="a subnet alone is no pod's"
         ),
+        pytest.param(
+            [policy(0, "a", whole=addresses("10.8.0.0/16"))],
+            Known((replace(POD, addresses=("10.8.0.1", "10.1.1.10")),), SHOPS),
+            {"10.8.0.1": "a"},
+            id="a subnet that the node has not, as the pod is from elsewhere",
+        ),
         pytest.param([], Known(waiting=("10.1.1.10",)), {"10.1.1.10": BLOCKED}, id="waits"),
         pytest.param(
             [policy(0, "a", pods=WEB)],
@@ -139,7 +145,11 @@ def test_a_pod_of_a_namespace_that_nobody_knows_is_in_none_that_is_selected() ->
     ],
 )
 def test_the_sources_of_a_node(policies: list[MemberPolicy], known: Known, chains: dict[str, str]) -> None:
-    worker = with_pods(plan_of(), Policies(*policies), known).worker
+    plan = plan_of()
+    near = [one for one in policies if "10.1.0.0/16" in one.whole.ipv4]
+    subnets = Both(tuple(Source("10.1.0.0/16", one.chain.name, "podSubnet") for one in near), ())
+    plan = replace(plan, worker=replace(plan.worker, subnets=subnets))
+    worker = with_pods(plan, Policies(*policies), known).worker
     pods = (*worker.pods.ipv4, *worker.pods.ipv6)
     assert {source.source: source.chain for source in pods} == chains
     owners = {WAITING} if BLOCKED in chains.values() else {"shop/web-1"}
