@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
-from egress_compiler.model.cluster import Node
+from egress_compiler.model.cluster import Node, Pod
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -18,6 +19,7 @@ from egress_compiler.net import (
 )
 from egress_compiler.resolve import Resolved
 
+_NODE = Pod._fields.index("node")
 NEIGHBOURHOOD: Mapping[Family, int] = {4: 24, 6: 64}
 """Prefix length of what is added around a governed pod that is in no known pod CIDR."""
 
@@ -53,15 +55,18 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     if any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values()):
         return frozenset()
     at_home, names = 0, {node.name for node in cluster.nodes}
+    # By place and without a loop here, as a cluster has many pods.
+    of_pods = [*map(itemgetter(_NODE), cluster.pods)]
     for family, table in cluster.pod_table.items():
-        nodes = [cluster.pods[position].node for position in table.pods]
+        nodes = [*map(of_pods.__getitem__, table.pods)]
         for node in cluster.nodes:
             ranges = (table.span(interval) for interval in node.pod_cidrs[family])
             at_home += sum(nodes[places.start : places.stop].count(node.name) for places in ranges)
-    seen = [pod for pod in cluster.pods if pod.node in names]
-    if at_home != sum([len(pod.addresses) for pod in seen]):
+    elsewhere = {*of_pods} - names
+    unseen = sum(len(pod.addresses) for pod in cluster.pods if pod.node in elsewhere) if elsewhere else 0
+    if at_home + unseen != sum(len(table.values) for table in cluster.pod_table.values()):
         return frozenset()
-    return frozenset([pod.node for pod in seen])
+    return frozenset(of_pods) - elsewhere
 
 
 class Subnets:
