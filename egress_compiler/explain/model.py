@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from egress_compiler.decide import Outcome
-from egress_compiler.document import Places
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import Address, Family
 from egress_compiler.source import Position
@@ -38,17 +37,12 @@ class Considered:
 
     ref: Ref
     priority: int
-    places: Places
+    position: Position
     sources: tuple[Address, ...]
     reasons: tuple[str, ...]
     destination: bool | None
     destination_reason: str
     verdict: str
-
-    @property
-    def position(self) -> Position:
-        """Of its name; looked for when asked, as a text shows none of them."""
-        return self.places.at("metadata", "name")
 
     @property
     def wins(self) -> bool:
