@@ -27,6 +27,7 @@ from egress_compiler.net import (
 from egress_compiler.wanted import wanted_by
 
 _NOTHING: Mapping[Family, Intervals] = {4: (), 6: ()}
+"""Most policies take no subnet whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _policies(
     policies: list[ResolvedPolicy] = []
     for one in wanted_by(policy_set, labels, found):
         pods, unserved, whole = selection.sources(one.policy)
-        subnets = covered = _NOTHING
+        subnets = covered = whole
         if whole is not _NOTHING:
             subnets = {family: subtract(whole[family], hosts.addresses[family]) for family in FAMILIES}
             covered = {family: intersect(whole[family], hosts.addresses[family]) for family in FAMILIES}

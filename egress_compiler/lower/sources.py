@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter
 
-from egress_compiler.model.cluster import Node, Pod
+from egress_compiler.model.cluster import Node
 from egress_compiler.net import (
     FAMILIES,
     Family,
@@ -19,7 +19,6 @@ from egress_compiler.net import (
 )
 from egress_compiler.resolve import Resolved
 
-_NODE = Pod._fields.index("node")
 NEIGHBOURHOOD: Mapping[Family, int] = {4: 24, 6: 64}
 """Prefix length of what is added around a governed pod that is in no known pod CIDR."""
 
@@ -55,8 +54,7 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     if any(cluster.calico_pools.values()) or any(cluster.plugin_pod_cidrs.values()):
         return frozenset()
     at_home, names = 0, {node.name for node in cluster.nodes}
-    # By place and without a loop here, as a cluster has many pods.
-    of_pods = [*map(itemgetter(_NODE), cluster.pods)]
+    of_pods = [*map(attrgetter("node"), cluster.pods)]
     for family, table in cluster.pod_table.items():
         nodes = [*map(of_pods.__getitem__, table.pods)]
         for node in cluster.nodes:
