@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from egress_compiler.cli.output import Failed, format_option, report, table
-from egress_compiler.lab import LabError, down, drill
+from egress_compiler.lab import LabError, down, drill, open_lab
 from egress_compiler.lab.example import Row, running_example, up_example
 from egress_compiler.lab.load import Tally
 from egress_compiler.lab.playbooks import run_playbook
@@ -101,6 +101,30 @@ def _as_json(row: Row) -> dict[str, object]:
         "policy": str(row.decision.policy) if row.decision.policy else None,
         "good": row.good,
     }
+
+
+@lab_group.group("pod")
+def pod_group() -> None:
+    """Pods that come and go while the lab runs; the example's files do not have them."""
+
+
+@pod_group.command("add")
+@click.argument("pod", metavar="NAMESPACE/NAME")
+@NAME
+@click.option("--node", required=True, help="The node it is on.")
+@click.option("--address", "addresses", required=True, multiple=True, help="In the node's pod CIDR; one a family.")
+def add_pod_command(pod: str, name: str, node: str, addresses: tuple[str, ...]) -> None:
+    """Start a pod, as a CNI plugin does it."""
+    namespace, _, own = pod.partition("/")
+    open_lab(name).add_pod(namespace, own, node, addresses)
+
+
+@pod_group.command("delete")
+@click.argument("pod", metavar="NAMESPACE/NAME")
+@NAME
+def delete_pod_command(pod: str, name: str) -> None:
+    """End a pod, with what runs in it. Its addresses are free again."""
+    open_lab(name).delete_pod(pod)
 
 
 @lab_group.command("failover")

@@ -24,6 +24,8 @@ FAMILIES: tuple[Family, ...] = (4, 6)
 Address = Annotated[str, "address"]
 """An address, or a CIDR."""
 Device = Annotated[str, "device"]
+Directory = Annotated[str, "directory"]
+"""An absolute path."""
 Mac = Annotated[str, "mac"]
 Sources = Annotated[str, "addresses"]
 """An address, a CIDR, or a range with a hyphen."""
@@ -377,12 +379,15 @@ class KernelPart:
 class Gate:
     """Pods start when their addresses are in force, or after ``timeout_s`` seconds fail or are blocked until then.
 
-    Pods of ``exempt`` namespaces never wait.
+    Pods of ``exempt`` namespaces never wait.  The node's container runtime reads ``conf_dir``, and runs CNI plugins of
+    ``bin_dir``.
     """
 
     timeout_s: int
     on_timeout: Literal["fail", "block"]
     exempt: tuple[str, ...]
+    conf_dir: Directory = "/etc/cni/net.d"
+    bin_dir: Directory = "/opt/cni/bin"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ _SIX = re.compile(r"(?!.*\b0::?0\b)(?!.*\b0::)(?!.*::0\b)(?:%s|%s?::%s?)" % (_GR
 """With no zeros that RFC 5952 would write shorter, or elsewhere."""
 _PATTERNS = {
     "device": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,14}"),
+    "directory": re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9_@%+=:,.-]+)+"),
     "mac": re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"),
     "sysctl": re.compile(r"net(/(?!\.\./)[A-Za-z0-9_.@:-]+)+"),
     "instance": re.compile(r"vrid_[0-9]+"),

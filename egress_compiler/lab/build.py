@@ -69,6 +69,22 @@ def _build_node(name: str, topology: LabTopology, node: LabNode, uplink: bool) -
             ip_batch(state.netns(name, pod.host), _pod(pod))
 
 
+def add_pod(name: str, pod: LabPod, lock: int) -> None:
+    """A pod's namespace and network, on a node that runs. `lock` is the machine lock, as `create_namespaces` has it."""
+    namespace = state.netns(name, pod.host)
+    ip_batch(None, [f"netns add {namespace}"], keep=[lock])
+    _set_sysctls(namespace, _HOST_SYSCTLS)
+    ip_batch(state.netns(name, pod.node), _to_pod(name, pod))
+    ip_batch(namespace, _pod(pod))
+
+
+def remove_pod(name: str, pod: LabPod) -> None:
+    """Its device first: the kernel takes a namespace apart some time later. Whatever of it is there goes."""
+    run(["ip", "-n", state.netns(name, pod.node), "link", "delete", pod.device], check=False)
+    if (state.NETNS_ROOT / state.netns(name, pod.host)).exists():
+        _delete(state.netns(name, pod.host))
+
+
 def unplug_node(name: str, topology: LabTopology, node: LabNode) -> None:
     """A node's network is gone at once, with what the kernel knew; its pods' devices go with it."""
     ip_batch(state.netns(name, "fabric"), [f"link delete {node.port}"])
@@ -202,15 +218,17 @@ def _node(name: str, topology: LabTopology, node: LabNode) -> list[str]:
     """All but the uplink."""
     commands = ["link set lo up"]
     commands += [f"link set {s.interface} up" for s in topology.segments if node.name in s.nodes]
-    for pod in topology.pods:
-        if pod.node == node.name:
-            peer = f"name {POD_DEVICE} mtu {pod.mtu} netns {state.netns(name, pod.host)}"
-            commands += [
-                f"link add {pod.device} mtu {pod.mtu} address {_POD_GATEWAY_MAC} type veth peer {peer}",
-                f"link set {pod.device} up",
-                *(f"route add {host_route(ip)} dev {pod.device}" for ip in pod.addresses),
-            ]
-    return commands
+    return commands + [line for pod in topology.pods if pod.node == node.name for line in _to_pod(name, pod)]
+
+
+def _to_pod(name: str, pod: LabPod) -> list[str]:
+    """The node's side of a pod."""
+    peer = f"name {POD_DEVICE} mtu {pod.mtu} netns {state.netns(name, pod.host)}"
+    return [
+        f"link add {pod.device} mtu {pod.mtu} address {_POD_GATEWAY_MAC} type veth peer {peer}",
+        f"link set {pod.device} up",
+        *(f"route add {host_route(ip)} dev {pod.device}" for ip in pod.addresses),
+    ]
 
 
 def _routes_to(node: LabNode, pods: Sequence[LabPod]) -> list[tuple[str, str]]:

@@ -2,11 +2,11 @@
 
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from egress_compiler.lab import build, echo_daemon, hosts, inventory, probe, snapshot, sshd, state
+from egress_compiler.lab import build, echo_daemon, hosts, inventory, pods, probe, snapshot, sshd, state
 from egress_compiler.lab.errors import LabError
 from egress_compiler.lab.failover import INTERVAL_MS, OutageMeter
 from egress_compiler.lab.machine import NAMESPACES, Machine
@@ -125,6 +125,14 @@ class Lab:
         """Boots a node that was powered off; of what was applied to it there is what its machine keeps on a disk."""
         build.rebuild_node(self.name, self.topology, self.topology.node(node), uplink=not self.machine.has_network)
         self.machine.start(self.name, self.topology, self.topology.node(node))
+
+    def add_pod(self, namespace: str, name: str, node: str, addresses: Sequence[str]) -> "Lab":
+        """The lab with one pod more; this value does not know it. LabError when the pod does not fit."""
+        return replace(self, topology=pods.add(self.name, namespace, name, node, addresses))
+
+    def delete_pod(self, pod: str) -> "Lab":
+        """The lab without the pod `namespace/name`, what runs in it is killed; LabError when there is none."""
+        return replace(self, topology=pods.remove(self.name, pod))
 
     def snapshot_node(self, node: str) -> NodeState:
         """The state of a node that egress configuration could touch."""

@@ -8,10 +8,13 @@ OURS = ("/etc/egress-gateway", "/run/egress-gateway", "/var/lib/egress-gateway")
 DIRECTORIES = (
     *OURS,
     "/etc/systemd/system",
+    "/etc/cni",
     "/etc/conntrackd",
     "/etc/keepalived",
     "/etc/modules-load.d",
     "/etc/sysctl.d",
+    "/opt/cni",
+    "/var/lib/cni",
 )
 _MARK = "@@@ "
 _VOLATILE = "nf_conntrack_count|nf_conntrack_max|nf_conntrack_buckets|nf_conntrack_expect_max|tcp_fastopen_key"

@@ -1,7 +1,8 @@
 """sshd in every node, in a machine of its own as far as files, processes and the host name go.
 
-A node's /etc and /var/lib are overlays over this machine's, with the directories of `snapshot.DIRECTORIES` empty. Its
-/run has nothing but the lab's directory. What it writes there lies on a tmpfs that ends with the node's last process.
+A node's /etc, /var/lib and /opt are overlays over this machine's, with the directories of `snapshot.DIRECTORIES`
+empty. Its /run has nothing but the lab's directory. What it writes there lies on a tmpfs that ends with the node's last
+process.
 Its processes have a PID namespace whose first is sshd: killing that one is the death of the node, and `pkill` in one
 node does not reach another.
 """
@@ -100,11 +101,13 @@ umask 022
 read -r pid _ < /proc/self/stat
 mount -t tmpfs -o mode=755 egress-lab {scratch}
 cd {scratch}
-mkdir -p etc etc.work lib lib.work run/sshd run/lock {run_directory}
+mkdir -p etc etc.work lib lib.work opt opt.work run/sshd run/lock {run_directory}
 {_hidden("/etc", "etc")}
 {_hidden("/var/lib", "lib")}
+{_hidden("/opt", "opt")}
 mount -t overlay -o lowerdir=/etc,upperdir={scratch}/etc,workdir={scratch}/etc.work egress-lab /etc
 mount -t overlay -o lowerdir=/var/lib,upperdir={scratch}/lib,workdir={scratch}/lib.work egress-lab /var/lib
+mount -t overlay -o lowerdir=/opt,upperdir={scratch}/opt,workdir={scratch}/opt.work egress-lab /opt
 mount --bind {lab} {run_directory}
 mount --rbind run /run
 cd /

@@ -83,8 +83,16 @@ def create(name: str, topology: LabTopology) -> Path:
     path = directory(name)
     for sub in ("", "ssh", "log", "nodes"):
         (path / sub).mkdir(mode=0o700)
-    (path / "topology.json").write_bytes(msgspec.json.format(msgspec.json.encode(topology)))
+    save(name, topology)
     return path
+
+
+def save(name: str, topology: LabTopology) -> None:
+    """What `load` reads, from now on. The caller holds the machine lock."""
+    path = directory(name) / "topology.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(topology)))
+    fresh.replace(path)
 
 
 def load(name: str) -> LabTopology:

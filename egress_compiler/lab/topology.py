@@ -204,9 +204,9 @@ def _nodes(cluster: kube.ClusterExport, interfaces: Mapping[str, str], mtus: Map
     nodes = []
     for index, node in enumerate(cluster.nodes):
         name = node.metadata.name
-        if not _NAME.fullmatch(name) or name in RESERVED_HOSTS:
+        if not usable_name(name) or name in RESERVED_HOSTS:
             raise LabError(f"node {name!r}: the lab cannot use this name")
-        addresses = tuple(_address(ip, f"node {name}") for ip in node.internal_ips)
+        addresses = tuple(one_address(ip, f"node {name}") for ip in node.internal_ips)
         if not addresses:
             raise LabError(f"node {name}: no InternalIP in status.addresses")
         interface = interfaces.get(name, "eth0")
@@ -230,9 +230,9 @@ def _pods(cluster: kube.ClusterExport, nodes: Sequence[LabNode], mtus: Mapping[s
         host = f"{meta.namespace}/{meta.name}"
         if node not in by_name:
             raise LabError(f"pod {host}: it runs on node {node!r}, which the cluster does not have")
-        if not _NAME.fullmatch(meta.name) or not _NAME.fullmatch(meta.namespace):
+        if not usable_name(meta.name) or not usable_name(meta.namespace):
             raise LabError(f"pod {host!r}: the lab cannot use this name")
-        addresses = tuple(_address(ip, f"pod {host}") for ip in pod.ips)
+        addresses = tuple(one_address(ip, f"pod {host}") for ip in pod.ips)
         mtu = mtus.get(host, by_name[node].mtu)
         pods.append(LabPod(meta.namespace, meta.name, node, addresses, f"lab{count[node]}", mtu))
         count[node] += 1
@@ -261,7 +261,7 @@ def _services(cluster: kube.ClusterExport, pods: Sequence[LabPod]) -> tuple[LabS
                 target = port.targetPort if port.targetPort is not None else port.port
                 if isinstance(target, int) and addresses and port.protocol in {"TCP", "UDP"}:
                     backends = tuple((address, target) for address in addresses)
-                    found.append(LabService(_address(ip, "Service"), port.protocol.lower(), port.port, backends))
+                    found.append(LabService(one_address(ip, "Service"), port.protocol.lower(), port.port, backends))
     return tuple(found)
 
 
@@ -270,7 +270,7 @@ def _outside(
 ) -> tuple[Outside, tuple[str, ...], tuple[Network, ...]]:
     """The outside host, the controller's addresses and the uplink subnets."""
     reserved = [addressing.parse(text, "address to reserve") for text in extra]
-    requested = [_address(text, "outside address") for text in wanted]
+    requested = [one_address(text, "outside address") for text in wanted]
     uplinks: list[Network] = []
     free: dict[Family, list[str]] = {}
     for family in FAMILIES:
@@ -320,8 +320,13 @@ def _check_unique(held: Iterable[tuple[str, str]]) -> None:
         holders[address] = holder
 
 
-def _address(text: str, what: str) -> str:
-    """The address as the kernel prints it."""
+def usable_name(name: str) -> bool:
+    """Whether a node, a pod or a namespace of the lab can be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def one_address(text: str, what: str) -> str:
+    """The address as the kernel prints it; LabError names `what` where the text is none."""
     span = addressing.parse(text, what)
     if span.interval.first != span.interval.last or "/" in text:
         raise LabError(f"{what}: {text} is not one address")

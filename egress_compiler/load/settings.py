@@ -10,6 +10,7 @@ from egress_compiler.diagnostics import Collector
 from egress_compiler.document import Document
 from egress_compiler.load.files import read_source
 from egress_compiler.load.marks import parse_foreign_marks
+from egress_compiler.load.pod_start import parse_gate
 from egress_compiler.load.uplinks import clash, parse_further, parse_gateways
 from egress_compiler.load.yaml_text import parse_yaml
 from egress_compiler.model.settings import (
@@ -126,6 +127,7 @@ def _settings(document: Document, found: Collector) -> Settings:
         membership=MembershipSettings(
             followed=data.get("membership") == "followed",
             kubeconfig=data.get("follower", {}).get("kubeconfig", ""),
+            gate=parse_gate(document, data, found),
         ),
         document=document,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import NamedTuple
 
 from egress_compiler.allocate import Allocation
@@ -12,6 +13,7 @@ from egress_compiler.contract.plan import (
     Answer,
     Both,
     Follow,
+    Gate,
     GatewayRole,
     KernelPart,
     NodePlan,
@@ -118,4 +120,9 @@ class Lowering:
 
 def _follow(resolved: Resolved, settings: Settings) -> Follow:
     falls_back = any(gateway.nodes and gateway.gateway.falls_back for gateway in resolved.gateways.values())
-    return Follow(kubeconfig=settings.membership.kubeconfig, falls_back=falls_back)
+    gate = settings.membership.gate
+    return Follow(
+        kubeconfig=settings.membership.kubeconfig,
+        falls_back=falls_back,
+        gate=Gate(**asdict(gate)) if gate is not None else None,
+    )

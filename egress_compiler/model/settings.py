@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from egress_compiler.document import Places
 from egress_compiler.labels import LabelSelector
@@ -107,11 +108,26 @@ class ForeignMark:
 
 
 @dataclass(frozen=True, slots=True)
+class GateSettings:
+    """How long a pod's start waits for its node to know it, what becomes of it then, and whose pods never wait.
+
+    ``conf_dir`` and ``bin_dir`` are the container runtime's directories on the nodes.
+    """
+
+    timeout_s: int = 10
+    on_timeout: Literal["fail", "block"] = "fail"
+    exempt: tuple[str, ...] = ("kube-system",)
+    conf_dir: str = "/etc/cni/net.d"
+    bin_dir: str = "/opt/cni/bin"
+
+
+@dataclass(frozen=True, slots=True)
 class MembershipSettings:
     """Whether nodes follow their pods by themselves, and with which file of theirs (empty: the kubelet's own)."""
 
     followed: bool = False
     kubeconfig: str = ""
+    gate: GateSettings | None = None
 
 
 KUBE_PROXY_MARKS = (ForeignMark(0x4000, 0x4000), ForeignMark(0x8000, 0x8000))

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from egress_compiler.contract.members import MemberPolicy
+from egress_compiler.contract.plan import Both, PolicyChain
+from egress_compiler.render.members_text import members_json
 from tests.gate.follower import OK, FakeFollower, Request
 from tests.gate.plugin import NAMES, VERSIONS, Answer, call, environment, result
 
@@ -57,6 +60,16 @@ class Gate:
     @property
     def spooled(self) -> list[Request]:
         return [json.loads(path.read_text()) for path in sorted(self.spool.glob("*"))]
+
+
+def policy(namespace: str, **more: Any) -> MemberPolicy:
+    chain = PolicyChain(f"of_{namespace}", f"EgressPolicy {namespace}/x", Both(None, None))
+    return MemberPolicy(0, namespace, chain, None, {}, **more)
+
+
+def members(*policies: MemberPolicy) -> str:
+    """As the compiler writes them."""
+    return members_json(policies, (), ())
 
 
 @pytest.fixture
@@ -228,7 +241,7 @@ def test_an_exempt_namespace_needs_no_follower(gate: Gate) -> None:
 
 
 def test_without_a_follower_a_namespace_that_no_policy_selects_does_not_wait(gate: Gate) -> None:
-    gate.members.write_text('{"policies": [\n{"rank": 1, "namespace": "bank"},\n{"rank": 2, "namespace":"shops"}\n]}')
+    gate.members.write_text(members(policy("bank"), policy("shops"), policy("", whole=Both(("10.1.0.0/16",), ()))))
 
     answer = gate.add(timeoutSeconds=600)
 
@@ -238,14 +251,14 @@ def test_without_a_follower_a_namespace_that_no_policy_selects_does_not_wait(gat
 
 def test_beside_a_follower_that_hangs_it_does_not_wait_either(gate: Gate, follower: FakeFollower) -> None:
     follower.answer = lambda _request: None
-    gate.members.write_text('{"policies": [\n{"rank": 1, "namespace": "bank"}\n]}')
+    gate.members.write_text(members(policy("bank")))
 
     assert gate.add(timeoutSeconds=600).status == 0
 
 
 @pytest.mark.parametrize("namespace", ["shop", ""])
 def test_without_a_follower_a_selectable_pod_is_tried_again(gate: Gate, namespace: str) -> None:
-    gate.members.write_text(f'{{"policies": [\n{{"rank": 1, "namespace": "{namespace}"}}\n]}}')
+    gate.members.write_text(members(policy("bank"), policy(namespace)))
 
     answer = gate.add()
 

@@ -20,10 +20,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.connections import 
 from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
+from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import sweep
+from ansible_collections.egress.gateway.plugins.module_utils.resources.gate import Gate
 from ansible_collections.egress.gateway.plugins.module_utils.resources.originals import LOST, Originals
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import (
     Change,
@@ -135,6 +137,7 @@ def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: b
 
 
 def _read(paths: Paths, service: bool, wanted: NodeBundle | None) -> Transition:
+    wanted = wanted.with_known(read_known(paths)) if wanted else None
     try:
         return Transition(paths, service, wanted, installed(paths))
     except NodeError as error:
@@ -159,6 +162,7 @@ def _prepare(transition: Transition, confirm_seconds: int) -> Outcome:
             plan = before.plan if before else None
             outcome.warnings += preflight.check(wanted, plan, transition.kernel, paths, outcome.changes)
             outcome.warnings += networkd_warnings(paths, transition.service)
+            outcome.warnings += Gate(wanted.plan).warnings()
         if Originals(paths, wanted is not None and (before is not None or unreadable is not None)).lost():
             outcome.warnings.append(LOST % paths.originals)
         if not confirm_seconds:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     NodeBundle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN, RULESET
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
@@ -22,6 +23,8 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.conntrack
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import DropIns
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record
 from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
+from ansible_collections.egress.gateway.plugins.module_utils.resources.followed import Followed
+from ansible_collections.egress.gateway.plugins.module_utils.resources.gate import Gate
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
 from ansible_collections.egress.gateway.plugins.module_utils.resources.nftables import Table
@@ -69,7 +72,8 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
     """Everything of ours on a node, in the order in which it comes to be; it goes in reverse. The kernel is read anew.
 
     A packet is marked only after the marks have their rules and routes; a gateway owns an address only after its
-    translation rules are there. Of two steps in reverse the same holds: addresses first, marks next, their rules last.
+    translation rules are there; pods wait for the follower only after it runs. Of two steps in reverse the same holds:
+    addresses first, marks next, their rules last.
     """
     paths, service, kernel = transition.paths, transition.service, transition.kernel
     wanted, before = transition.wanted, transition.before
@@ -96,18 +100,20 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
         Routes(kernel, plan),
         Rules(kernel, plan),
         HostFirewallAccepts(plan),
-        Table(kernel, files.get(RULESET), origins(plan) if plan else {}),
+        Table(kernel, wanted.ruleset if wanted else None, origins(plan) if plan else {}),
         Sysctls(paths, sysctls, "conntrack"),
         Routes(kernel, plan, last=True),
         Rules(kernel, plan, last=True),
         Leftovers(kernel, plan, before.plan if before else None),
+        Followed(paths, wanted),
         Files(paths, files),
     ]
     if service:
         found.append(Units(paths, files))
     keepalived = Keepalived(paths, files, service, link.is_to_be_made)
     floating = Floating(kernel, paths, plan, lambda: not keepalived.difference())
-    return (*found, Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None))
+    found += [Conntrackd(paths, files, service), keepalived, floating, Agent(paths, service, wanted is not None)]
+    return (*found, Gate(plan, before.plan if before else None))
 
 
 def record(paths: Paths, wanted: NodeBundle | None) -> Record:
@@ -120,10 +126,13 @@ def differences(transition: Transition) -> tuple[Change, ...]:
     return tuple(change for resource in everything for change in resource.difference())
 
 
-def settled_differences(transition: Transition) -> tuple[Change, ...]:
-    """The same, but for what a failover that is going on just now puts right by itself."""
-    found = differences(transition)
+def settled_differences(read: Callable[[], Transition]) -> tuple[Change, ...]:
+    """The same, but for what a failover that is going on just now, or the follower, puts right by itself.
+
+    What the node is to hold is read anew, for the follower changes that.
+    """
+    found = differences(read())
     if found:
         time.sleep(_FAILOVER)
-        found = differences(transition)
+        found = differences(read())
     return found

@@ -26,7 +26,7 @@ def zipapp(entry: str) -> bytes:
     waiting, seen = [entry], {entry}
     while waiting:
         name = waiting.pop()
-        text = _source("%s.%s" % (_PACKAGE, name))
+        text = source_of(name)
         path = [*levels, *name.split(".")]
         files["/".join(path) + ".py"] = text
         files.update({"/".join([*path[:depth], "__init__.py"]): "" for depth in range(1, len(path))})
@@ -61,6 +61,9 @@ def _is_package(module: str) -> bool:
     return not module or hasattr(importlib.import_module("%s.%s" % (_PACKAGE, module)), "__path__")
 
 
-def _source(module: str) -> str:
-    loader = importlib.import_module(module).__loader__
-    return str(loader.get_source(module))  # type: ignore[union-attr]  # files and archives, which Ansible sends, have it
+def source_of(module: str) -> str:
+    """The text of a module of this package, wherever it was imported from."""
+    name = "%s.%s" % (_PACKAGE, module)
+    loader = importlib.import_module(name).__loader__
+    text: object = loader.get_source(name)  # type: ignore[union-attr]  # files and archives, which Ansible sends, have it
+    return text.decode() if isinstance(text, bytes) else str(text)  # bytes from Ansible's own loader

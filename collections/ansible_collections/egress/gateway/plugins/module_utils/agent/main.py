@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 
+from ansible_collections.egress.gateway.plugins.module_utils.agent.gate import LOOK_SECONDS, KeepGate, Watch
 from ansible_collections.egress.gateway.plugins.module_utils.agent.loop import Loop
 from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import Ears
 from ansible_collections.egress.gateway.plugins.module_utils.agent.restore import (
@@ -38,7 +39,7 @@ _NICE = -10
 
 def tasks(paths: Paths, service: bool) -> list[Task]:
     """All that the agent does; to add one, add it here. ``service`` says whether systemd runs the daemons."""
-    kinds = (KeepClosed, KeepOpen, KeepAccepted, KeepMoving)
+    kinds = (KeepClosed, KeepOpen, KeepAccepted, KeepMoving, KeepGate)
     return [kind(paths, service) for kind in kinds]
 
 
@@ -63,9 +64,16 @@ def main() -> None:
 
     for source in ears.sockets:
         loop.watch(source, lambda source=source: hear(source))  # type: ignore[misc]  # mypy infers no default
+    files = Watch(paths)
+
+    def look() -> None:
+        tell(files.look([one for s in schedules for report in s.reported for one in report.directories]))
+        loop.later(LOOK_SECONDS, look)
+
     iptables = LockWatch()
     loop.watch(iptables, lambda: tell(iptables.hear()))
     for schedule in schedules:
         schedule.tick()
+    look()
     listening(paths)
     loop.run()

@@ -46,6 +46,8 @@ class Report:
     again: float | None = None
     devices: Sequence[str] = ()
     """Names of devices of which the node wants to hear, besides our own."""
+    directories: Sequence[str] = ()
+    """Directories whose files the node wants to have watched."""
     memory: Any = None
     """What the next run finds in the task's ``memory``; as JSON has it."""
 

@@ -78,11 +78,11 @@ class Call:
         """Whether no policy can select the pod, as far as one can say without labels."""
         try:
             with open(self.members, encoding="utf-8") as file:
-                lines = [line.replace('"namespace": ', '"namespace":') for line in file]
+                lines = [line for line in file if line.startswith('  {"namespace":')]
         except (OSError, ValueError):
             return False
-        selecting = ['"namespace":%s' % json.dumps(one) for one in (self.namespace, "")]
-        return not any(one in line for line in lines for one in selecting)
+        selecting = tuple('  {"namespace":%s,' % json.dumps(one) for one in (self.namespace, ""))
+        return not any(line.startswith(selecting) and '"whole":' not in line for line in lines)
 
 
 def main() -> int:
