@@ -74,6 +74,40 @@ class Paths:
         return self.runtime / "agent.loaded"
 
     @property
+    def known(self) -> Path:
+        """What the node knows of its pods, where it follows them by itself."""
+        return self.state / "known.json"
+
+    @property
+    def members_nft(self) -> Path:
+        """What the table has of these pods: loaded at boot behind nftables.nft."""
+        return self.state / "members.nft"
+
+    @property
+    def gate(self) -> Path:
+        """Which container has which addresses, as the gate at pod start tells."""
+        return self.state / "gate.json"
+
+    @property
+    def follow_status(self) -> Path:
+        return self.runtime / "follow.status"
+
+    @property
+    def follow_socket(self) -> Path:
+        """By which the gate asks the follower."""
+        return self.runtime / "follow.sock"
+
+    @property
+    def follow_changing(self) -> Path:
+        """There while the kernel may have what the file of known pods has not."""
+        return self.runtime / "follow.changing"
+
+    @property
+    def spool(self) -> Path:
+        """What the gate left for a follower that did not run."""
+        return self.runtime / "spool"
+
+    @property
     def lock(self) -> Path:
         return self.runtime / "lock"
 

@@ -47,6 +47,7 @@ class KnownPod:
 
     namespace: str
     name: str
+    uid: str
     labels: Mapping[str, str]
     addresses: tuple[Address, ...]
 
