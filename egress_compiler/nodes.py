@@ -96,7 +96,7 @@ class Nodes:
 
 def _known_pod(pod: Pod) -> KnownPod:
     addresses = tuple(format_address(family, value) for family, value in pod.addresses)
-    return KnownPod(pod.namespace, pod.name, pod.labels, addresses)
+    return KnownPod(pod.namespace, pod.name, "", pod.labels, addresses)
 
 
 def descriptions(resolved: Resolved) -> dict[str, str]:

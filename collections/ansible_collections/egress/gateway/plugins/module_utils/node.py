@@ -64,6 +64,36 @@ class Paths:
         return self.state / "boot.sh"
 
     @property
+    def known(self) -> Path:
+        """What a node that follows its pods knows of them."""
+        return self.state / "known.json"
+
+    @property
+    def followed(self) -> Path:
+        """What follows from that for the bundle that the node has, so that nobody has to work it out again."""
+        return self.state / "followed.json"
+
+    @property
+    def members_ruleset(self) -> Path:
+        """The same, as what the ruleset has of it: loaded behind nftables.nft."""
+        return self.state / "members.nft"
+
+    @property
+    def follow_status(self) -> Path:
+        """How the follower is."""
+        return self.runtime / "follow.status"
+
+    @property
+    def follow_socket(self) -> Path:
+        """Where the follower hears of pods that start and end."""
+        return self.runtime / "follow.sock"
+
+    @property
+    def spool(self) -> Path:
+        """What it is to hear when it runs again."""
+        return self.runtime / "spool"
+
+    @property
     def agent(self) -> Path:
         """The program that brings back what others take away."""
         return self.state / "agent.pyz"
@@ -74,38 +104,14 @@ class Paths:
         return self.runtime / "agent.loaded"
 
     @property
-    def known(self) -> Path:
-        """What the node knows of its pods, where it follows them by itself."""
-        return self.state / "known.json"
-
-    @property
-    def members_nft(self) -> Path:
-        """What the table has of these pods: loaded at boot behind nftables.nft."""
-        return self.state / "members.nft"
-
-    @property
     def gate(self) -> Path:
         """Which container has which addresses, as the gate at pod start tells."""
         return self.state / "gate.json"
 
     @property
-    def follow_status(self) -> Path:
-        return self.runtime / "follow.status"
-
-    @property
-    def follow_socket(self) -> Path:
-        """By which the gate asks the follower."""
-        return self.runtime / "follow.sock"
-
-    @property
     def follow_changing(self) -> Path:
         """There while the kernel may have what the file of known pods has not."""
         return self.runtime / "follow.changing"
-
-    @property
-    def spool(self) -> Path:
-        """What the gate left for a follower that did not run."""
-        return self.runtime / "spool"
 
     @property
     def lock(self) -> Path:

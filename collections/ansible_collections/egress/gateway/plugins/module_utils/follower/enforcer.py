@@ -20,11 +20,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.reading im
 from ansible_collections.egress.gateway.plugins.module_utils.follower import steering
 from ansible_collections.egress.gateway.plugins.module_utils.follower.standing import Standing, signature
 from ansible_collections.egress.gateway.plugins.module_utils.follower.steering import Steering, put_right
+from ansible_collections.egress.gateway.plugins.module_utils.in_force import InForce
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import CommandFailed, NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.conntrack import connections, end, end_all_from
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.known import read_known, write_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import known_text, read_known
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.resources.files import write
+from ansible_collections.egress.gateway.plugins.module_utils.resources.followed import MODE, texts_of
 from ansible_collections.egress.gateway.plugins.module_utils.undo import lock
 
 LOCK_SECONDS = 1.0
@@ -71,9 +74,15 @@ class Enforcer:
             except DamagedPlan as error:
                 raise NodeError(str(error)) from error
             in_force()
-            write_known(self._paths, wanted)
+            self._write(wanted, plan)
             self._paths.follow_changing.unlink()
             return True
+
+    def _write(self, known: Known, plan: NodePlan) -> None:
+        supplement = script(self.standing.plan, plan, self.standing.members.lines)
+        texts = texts_of(self._paths, self.standing.codes, known_text(known), InForce(plan, supplement))
+        for path, text in texts.items():
+            write(path, text, MODE)
 
     def _reload(self) -> None:
         """Whoever changed the bundle has brought the kernel there, with the pods that the file has."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.reading im
     read_plan,
     with_ruleset,
 )
+from ansible_collections.egress.gateway.plugins.module_utils.in_force import DEPENDS_ON
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
@@ -41,6 +43,7 @@ class Standing:
             self.follow: Follow = self.plan.follow
             self._file: BinaryIO = paths.file(MEMBERS).open("rb")
             self.members = MembersFile(self._file)
+            self.codes = tuple(_code(paths.file(name)) for name in DEPENDS_ON)
         except FileNotFoundError as error:
             if error.filename == str(paths.file(PLAN)):
                 raise NotFollowed from error
@@ -66,6 +69,14 @@ class Standing:
             return with_ruleset(plan, self.ruleset())
         except DamagedPlan as error:
             raise NodeError(str(error)) from error
+
+
+def _code(path: Path) -> int:
+    code = 0
+    with path.open("rb") as file:
+        for part in iter(lambda: file.read(1 << 20), b""):
+            code = zlib.crc32(part, code)
+    return code
 
 
 def signature(paths: Paths) -> Signature:
