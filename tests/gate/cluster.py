@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from egress_compiler import bundle
 from egress_compiler.lab import build_topology, down, up
 from egress_compiler.pipeline import Inputs, compile_bundle
 from tests.ansible.conftest import EXAMPLE, GATEWAYS, NODES, Node, node_files
-from tests.gate.node import PodNode
+from tests.gate.node import RANGES, PodNode
 from tests.gate.starter import Api, Json, Pod
 
 WORKER = "worker1"
@@ -55,7 +55,8 @@ class GatedCluster:
         self.api.delete(pod)
 
     def follower(self, signal: str) -> None:
-        self.host.shell(f"pkill -{signal} -f '[a]gent[.]pyz follow' || true")
+        pids = "pgrep --ns $$ --nslist net -f '[a]gent[.]pyz follow'"
+        self.host.shell(f"for pid in $({pids}); do kill -{signal} $pid; done")
 
     def governed(self) -> str:
         """The maps of pods, as nft lists them."""
@@ -63,7 +64,9 @@ class GatedCluster:
 
 
 @contextmanager
-def gated_cluster(directory: Path, gate: str = "", more: str = "") -> Iterator[GatedCluster]:
+def gated_cluster(
+    directory: Path, gate: str = "", more: str = "", ranges: Sequence[str] = RANGES
+) -> Iterator[GatedCluster]:
     """``gate`` are its settings, as YAML in braces; ``more`` are further settings."""
     kubeconfig, control = directory / "kubeconfig", directory / "control"
     settings = directory / "settings.yaml"
@@ -78,7 +81,7 @@ def gated_cluster(directory: Path, gate: str = "", more: str = "") -> Iterator[G
     lab = up(build_topology([EXAMPLE / "cluster.json"]), name=name, gateways=GATEWAYS)
     try:
         node = PodNode(lab, WORKER)
-        node.configure()
+        node.configure(ranges=ranges)
         with node.api(kubeconfig, control) as api:
             for namespace, labels in NAMESPACES.items():
                 api.do("add_namespace", name=namespace, labels=labels)
