@@ -54,7 +54,7 @@ def nodes_of(compilation: Compilation) -> dict[str, FollowingNode]:
 def known_pod(pod: Mapping[str, Any]) -> KnownPod:
     metadata = pod["metadata"]
     addresses = tuple(dict.fromkeys(map(str, pod_addresses(pod))))
-    return KnownPod(metadata["namespace"], metadata["name"], labels_of(pod), addresses)
+    return KnownPod(metadata["namespace"], metadata["name"], "", labels_of(pod), addresses)
 
 
 def known(pods: Iterable[Mapping[str, Any]], objects: Iterable[Mapping[str, Any]]) -> Known:

@@ -26,7 +26,7 @@ from tests.ruleset.plans import WORKER
 WEB = LabelSelector((Requirement("app", "In", frozenset({"web"})),))
 SHOP = LabelSelector((Requirement("team", "In", frozenset({"shop"})),))
 EVERYTHING = LabelSelector(())
-POD = KnownPod("shop", "web-1", {"app": "web"}, ("10.1.1.10", "fd00:1::a"))
+POD = KnownPod("shop", "web-1", "", {"app": "web"}, ("10.1.1.10", "fd00:1::a"))
 SHOPS = {"shop": {"team": "shop"}}
 
 
@@ -132,7 +132,7 @@ def test_a_pod_of_a_namespace_that_nobody_knows_is_in_none_that_is_selected() ->
         ),
         pytest.param(
             [policy(0, "a", pods=WEB)],
-            Known((POD, KnownPod("shop", "db-1", {}, ("10.1.1.10",))), SHOPS),
+            Known((POD, KnownPod("shop", "db-1", "", {}, ("10.1.1.10",))), SHOPS),
             {"fd00:1::a": "a"},
             id="of two pods with an address the later one has it",
         ),
@@ -166,7 +166,7 @@ def test_answers_and_slots_come_with_policies_and_stay_while_they_are_kept() -> 
 
 
 def test_the_last_resort_has_each_governed_pod_and_strays_as_ranges() -> None:
-    stray = KnownPod("shop", "web-2", {"app": "web"}, ("10.9.0.1",))
+    stray = KnownPod("shop", "web-2", "", {"app": "web"}, ("10.9.0.1",))
     last = with_pods(plan_of(), Policies(policy(0, "a", pods=WEB)), Known((POD, stray), SHOPS)).last_resort
     assert last.sources == addresses("10.1.1.10", "10.9.0.1", "fd00:1::a")
     assert last.ranges == addresses("10.1.1.0/24", "10.9.0.1", "fd00:1::a")
@@ -223,7 +223,7 @@ def test_the_first_pod_brings_its_chains_before_its_element() -> None:
         "\tchain policy.a {\n\t\tmeta nfproto ipv4 goto answer.1\n\t}\n"
         "}\n"
         "add element inet egress_gateway governed_pods4 { 10.1.1.10 : goto policy.a }\n"
-        "add element inet egress_gateway answer_slots { 0x26000001 : jump slot.1 }\n"
+        "add element inet egress_gateway answer_slots { 0x26000001 : goto slot.1 }\n"
         "add element inet egress_gateway answers_that_fall_back { 0x26000001 : jump waits.1 }\n"
     )
 
