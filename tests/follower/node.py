@@ -44,8 +44,10 @@ class FollowingLab:
         return self.api.do(what, **arguments)
 
     def elements(self, family: int = 4) -> dict[str, str]:
-        """The sources that the kernel's table has for pods, each with its chain."""
-        listed = self.node.run("nft", "-j", "list", "map", "inet", "egress_gateway", f"governed_pods{family}")
+        """The sources that the kernel's table has for pods, each with its chain; none without a table."""
+        listed = self.node.shell(f"nft -j list map inet egress_gateway governed_pods{family} 2>/dev/null || true")
+        if not listed.strip():
+            return {}
         (found,) = (entry["map"] for entry in json.loads(listed)["nftables"] if "map" in entry)
         return {element[0]: next(iter(element[1].values()))["target"] for element in found.get("elem", [])}
 
@@ -61,6 +63,12 @@ class FollowingLab:
     def seen(self, pod: str, address: str) -> str | None:
         (result,) = self.lab.probe(pod, [ProbeTarget("udp", address)], timeout=1)
         return result.seen
+
+    def until_no_follower(self) -> None:
+        end = time.monotonic() + 30
+        while self.follower():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def until(self, condition: Callable[[], Any], seconds: float = 30) -> None:
         end = time.monotonic() + seconds

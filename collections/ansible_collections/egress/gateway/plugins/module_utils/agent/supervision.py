@@ -138,6 +138,10 @@ class Supervisor:
         status = child.wait()
         if self._clock() - self._started > _SETTLED:
             self._failures = 0
+        if not self._is_wanted():
+            for path in (self._paths.follow_socket, self._paths.follow_status, self._paths.follow_changing):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
         if status == 0 or self._ending is not None:
             self._not_before = self._clock()
         else:

@@ -26,7 +26,7 @@ _ORIGIN = "the pods that the node knows"
 
 
 class Followed(Resource):
-    """The files, for a bundle with pods; nothing of them for any other."""
+    """The files, for a bundle with pods; nothing of them for any other, nor of what the gate told the follower."""
 
     def __init__(self, paths: Paths, bundle: NodeBundle | None) -> None:
         self._paths = paths
@@ -37,7 +37,7 @@ class Followed(Resource):
 
     def actual(self) -> Items:
         found = {}
-        for path in _all(self._paths):
+        for path in (*_all(self._paths), *(() if self._files else (self._paths.gate,))):
             if path.is_file():
                 found[file_key(path)] = file_item(path.read_text(encoding="utf-8", errors="replace"), path=path)
         return found
