@@ -148,6 +148,7 @@ from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.checks.conflicts import conflicts, taken_numbers
 from ansible_collections.egress.gateway.plugins.module_utils.checks.eip_owners import owner_conflicts
+from ansible_collections.egress.gateway.plugins.module_utils.checks.followed_pods import followed
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
@@ -188,12 +189,14 @@ def main() -> None:
 
         found = drift(settled_differences(read))
         wanted = read().wanted
+        following = followed(paths, lambda: read().wanted or wanted)
+        found += drift(following.differences)
         wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
         in_the_way = (*(c.text for c in conflicts(wanted.plan, Kernel(), installed=True)), *taken_numbers(wanted.plan))
         in_the_way += (*locked(wanted.plan),)
-        in_the_way += (*networkd_warnings(paths, task.service(module)),)
+        in_the_way += (*networkd_warnings(paths, task.service(module)), *following.warnings)
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return
