@@ -153,7 +153,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.drain import is_dra
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
-from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import known_in_force
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import drift
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
@@ -213,7 +213,7 @@ def _bundles(paths: Paths, payload: str | None) -> tuple[NodeBundle | None, Node
     if not payload:
         found = installed(paths)
         return found, found
-    wanted = unpack(payload).with_known(read_known(paths))
+    wanted = unpack(payload).with_known(known_in_force(paths))
     try:
         return installed(paths), wanted
     except NodeError:
