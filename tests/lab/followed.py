@@ -180,9 +180,11 @@ class Cluster:
         self.api.do("add_pod", namespace=namespace, name=name, node=talker.node, ips=ips, labels=dict(labels))
 
     def forget(self, talker: Talker) -> None:
-        """The API has it no more."""
+        """The API has it no more, if it had it."""
         namespace, _, name = talker.host.partition("/")
-        self.api.do("delete_pod", namespace=namespace, name=name)
+        there = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in self.api.do("objects", kind="Pod")}
+        if (namespace, name) in there:
+            self.api.do("delete_pod", namespace=namespace, name=name)
 
     def stop(self, talker: Talker) -> None:
         """It runs no more."""

@@ -1,4 +1,4 @@
-"""Nodes that follow their pods: pods come, go, change and hand their addresses on, and none leaves with another's EIP."""
+"""Nodes that follow their pods: these come, go, change and hand addresses on, and none leaves with another's EIP."""
 
 import os
 import threading
@@ -68,7 +68,7 @@ def open_connections(cluster: Cluster) -> Iterator[None]:
 
 
 def come_and_go(cluster: Cluster, rounds: int = ROUNDS) -> dict[int, set[str]]:
-    """Pods with addresses that others had before, each seen with all of its EIPs; by port what each may be seen with."""
+    """Pods with addresses that others had before, each seen with all of its EIPs; by port what it may be seen with."""
     allowed: dict[int, set[str]] = {}
     for number, last, app in zip(range(rounds), cycle(ADDRESSES), cycle(("one", "two")), strict=False):
         pod = cluster.start(f"drill/comer-{number}", NODE, last)
@@ -79,14 +79,18 @@ def come_and_go(cluster: Cluster, rounds: int = ROUNDS) -> dict[int, set[str]]:
         finally:
             cluster.stop(pod)
             cluster.forget(pod)
-        until(lambda addresses=pod.addresses: not in_force(cluster, *addresses), lambda: "it is still governed")
+        until_forgotten(cluster, pod)
     return allowed
+
+
+def until_forgotten(cluster: Cluster, pod: Talker) -> None:
+    until(lambda: not in_force(cluster, *pod.addresses), lambda: f"{pod.host} is still in force")
 
 
 def in_force(cluster: Cluster, *addresses: str) -> bool:
     """Whether the kernel knows a pod with one of these."""
     table = cluster.nodes[NODE].run("nft", "list", "table", "inet", "egress_gateway")
-    return any(f"\t{address} : goto" in table or f" {address} : goto" in table for address in addresses)
+    return any(f"{white}{address} : goto" in table for address in addresses for white in " \t")
 
 
 def leaks(cluster: Cluster, allowed: dict[int, set[str]]) -> dict[int, set[str]]:
@@ -241,7 +245,7 @@ def test_who_may_not_read_says_so_and_goes_on_when_it_may(followed: Cluster, sta
     started.append(pod)
     followed.api.do("misbehave", name="forbidden", times=-1)
     followed.api.do("cut")
-    until(lambda: "403" in followed.status()["reason"], lambda: f"it says {followed.status()}")
+    until(lambda: "forbidden" in followed.status()["reason"], lambda: f"it says {followed.status()}")
     followed.tell(pod, {"app": "one"})
     assert followed.seen(pod) == set()
     followed.api.do("heal")
