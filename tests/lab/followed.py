@@ -137,13 +137,13 @@ class Cluster:
     # ------------------------------------------------------------------------------------------------------- bundles
 
     def compiled(self, name: str, change: Callable[[str], str] = lambda text: text) -> Path:
-        """The example's bundle with its policies changed; a directory of that name beside it."""
+        """The example's bundle with its policies changed, with the numbers of those before; a directory beside it."""
         out = self.directory.parent / name
         policies = self.directory / "policies" / "policies.yaml"
         before = policies.read_text(encoding="utf-8")
         policies.write_text(change(before), encoding="utf-8")
         try:
-            bundle.write_files(compile_bundle(example_inputs(self.directory)), out)
+            bundle.write(compile_bundle(example_inputs(self.directory)), out)
         finally:
             policies.write_text(before, encoding="utf-8")
         return out
@@ -210,9 +210,13 @@ class Cluster:
         """Forgets what was noted."""
         self.lab.exec("outside", ["nft", "-f", "-"], stdin="flush set inet notes seen4\nflush set inet notes seen6\n")
 
-    def until_seen(self, talker: Talker, *addresses: str) -> None:
+    def until_seen(self, talker: Talker, *addresses: str, seconds: float = PATIENCE) -> None:
         """Until the pod is seen with all of these, since the notes were last forgotten."""
-        until(lambda: self.seen(talker) >= set(addresses), lambda: f"{talker.host} is seen with {self.seen(talker)}")
+
+        def what() -> str:
+            return f"{talker.host} is seen with {self.seen(talker)}"
+
+        until(lambda: self.seen(talker) >= set(addresses), what, seconds)
 
     def until_only(self, talker: Talker, *addresses: str) -> None:
         """Until it is seen with these and no others for a moment; none: with none."""

@@ -1,6 +1,7 @@
 """Whole runs on nodes that follow their pods: undone ones, the next boot, and the last one, which leaves no trace."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 
 from tests.ansible.conftest import Node, objects
 from tests.ansible.test_boot import POWER_CUT, commands
+from tests.ansible.test_confirm import STATE
 from tests.lab.followed import EIPS, NODES, Cluster, Talker, cluster, files_of, until
 from tests.lab.test_followed import MORE, in_force
 
 pytestmark = pytest.mark.lab
 NODE = "worker1"
-DAMAGE = "cd /var/lib/egress-gateway; for file in *.json *.nft; do [ ! -e $file ] || printf '{' > $file; done"
+PENDING = f"ls {STATE}/pending* 2>/dev/null || true"
+DAMAGE = f"cd {STATE}; for file in *.json *.nft; do [ ! -e $file ] || printf '{' > $file; done"
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,8 @@ def applied(unapplied: Cluster) -> Iterator[tuple[Cluster, Path]]:
         unapplied.until_synced(node)
     yield unapplied, out
     unapplied.api.do("up")
-    for node in unapplied.nodes.values():
-        assert not node.absent().get("failed")
+    for one in unapplied.nodes.values():
+        assert not one.absent().get("failed")
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_a_second_run_changes_nothing_and_pods_are_no_drift(applied: tuple[Clust
     followed, out = applied
     again = followed.apply(out)
     assert [(result["changed"], objects(result["changes"])) for result in again] == [(False, [])] * len(NODES)
-    assert {name: followed.nodes[name].verify(files_of(out, name)) for name in NODES} == dict.fromkeys(NODES, [])
+    assert {name: followed.nodes[name].verify(files_of(out, name)) for name in NODES} == {name: [] for name in NODES}
 
 
 def test_a_run_that_is_undone_goes_back_with_all_pods(applied: tuple[Cluster, Path], governed: Talker) -> None:
@@ -75,7 +78,7 @@ def test_a_run_that_is_undone_goes_back_with_all_pods(applied: tuple[Cluster, Pa
         assert done[0]["confirm_within"] > 0
         followed.tell(late, {"app": "two"})
         followed.until_seen(late, *EIPS["two"])
-        until(lambda: node.module("info")["confirm_within"] is None, lambda: "it does not go back")
+        until(lambda: not node.shell(PENDING), lambda: "it does not go back")
         until(lambda: node.verify(files_of(out, NODE)) == [], lambda: f"{node.verify(files_of(out, NODE))}")
         followed.until_synced()
         followed.until_only(late, *EIPS["two"])
@@ -94,9 +97,11 @@ def test_a_node_that_boots_without_an_api_has_the_pods_that_it_knew(
     assert in_force(followed, *governed.addresses), "the guard, which is there before the network, has them"
     followed.renote()
     restore(node)
+    assert objects(node.verify(files_of(out, NODE))) == ["agent"]
+    node.shell(f"setsid --fork {sys.executable} -I {STATE}/agent.pyz direct > /dev/null 2>&1")
     followed.until_seen(governed, *EIPS["one"])
     assert followed.seen(governed) == set(EIPS["one"])
-    assert objects(node.verify(files_of(out, NODE))) == ["agent"]
+    assert followed.status()["synced"] is False
 
 
 def test_a_node_boots_with_what_cannot_be_read_of_its_pods_and_lets_none_out(
