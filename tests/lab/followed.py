@@ -236,8 +236,8 @@ class Cluster:
         found: dict[str, Any] = json.loads(text) if text else {}
         return found
 
-    def until_synced(self, node: str = "worker1") -> None:
-        until(lambda: bool(self.status(node).get("synced")), lambda: f"the follower says {self.status(node)}")
+    def until_synced(self, node: str = "worker1", seconds: float = PATIENCE) -> None:
+        until(lambda: bool(self.status(node).get("synced")), lambda: f"the follower says {self.status(node)}", seconds)
 
     def signal_follower(self, name: str, node: str = "worker1") -> None:
         """It alone, not the agent that has started it."""

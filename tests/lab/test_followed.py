@@ -272,7 +272,7 @@ def test_a_storm_of_expired_versions_moves_nobody(followed: Cluster) -> None:
         over.set()
         thread.join()
     assert leaks(followed, allowed) == {}
-    followed.until_synced()
+    followed.until_synced(seconds=60)
 
 
 def test_applies_while_pods_come_and_go_open_nothing_and_lose_nobody(followed: Cluster) -> None:

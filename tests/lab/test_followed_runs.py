@@ -16,7 +16,7 @@ from tests.lab.test_followed import MORE, in_force
 pytestmark = pytest.mark.lab
 NODE = "worker1"
 PENDING = f"ls {STATE}/pending* 2>/dev/null || true"
-DAMAGE = f"cd {STATE}; for file in *.json *.nft; do [ ! -e $file ] || printf '{' > $file; done"
+DAMAGE = f"cd {STATE}; for file in *.json *.nft; do [ ! -e $file ] || echo damaged > $file; done"
 
 
 @pytest.fixture(scope="module")
