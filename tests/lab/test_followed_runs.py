@@ -34,7 +34,6 @@ def applied(unapplied: Cluster) -> Iterator[tuple[Cluster, Path]]:
     for node in NODES:
         unapplied.until_synced(node)
     yield unapplied, out
-    unapplied.api.do("up")
     for one in unapplied.nodes.values():
         assert not one.absent().get("failed")
 
@@ -93,15 +92,19 @@ def test_a_node_that_boots_without_an_api_has_the_pods_that_it_knew(
 ) -> None:
     followed, out = applied
     node = followed.nodes[NODE]
-    boot(node, lambda: followed.api.do("down"))
-    assert in_force(followed, *governed.addresses), "the guard, which is there before the network, has them"
-    followed.renote()
-    restore(node)
-    assert objects(node.verify(files_of(out, NODE))) == ["agent"]
-    node.shell(f"setsid --fork {sys.executable} -I {STATE}/agent.pyz direct > /dev/null 2>&1")
-    followed.until_seen(governed, *EIPS["one"])
-    assert followed.seen(governed) == set(EIPS["one"])
-    assert followed.status()["synced"] is False
+    try:
+        boot(node, lambda: followed.api.do("down"))
+        assert in_force(followed, *governed.addresses), "the guard, which is there before the network, has them"
+        followed.renote()
+        restore(node)
+        assert followed.seen(governed) == set(), "no way leads there before the agent has looked"
+        node.shell(f"setsid --fork {sys.executable} -I {STATE}/agent.pyz direct > /dev/null 2>&1")
+        followed.until_seen(governed, *EIPS["one"])
+        assert followed.seen(governed) == set(EIPS["one"])
+        until(lambda: node.verify(files_of(out, NODE)) == [], lambda: f"{node.verify(files_of(out, NODE))}")
+        assert followed.status()["synced"] is False
+    finally:
+        followed.api.do("up")
 
 
 def test_a_node_boots_with_what_cannot_be_read_of_its_pods_and_lets_none_out(
