@@ -15,7 +15,7 @@ from egress_compiler.lower import LoweredPolicy, Lowering
 from egress_compiler.model.cluster import Pod
 from egress_compiler.model.settings import Settings, Uplink
 from egress_compiler.net import format_address
-from egress_compiler.render import members_json, node_files
+from egress_compiler.render import FIRST_POLICY, members_json, node_files
 from egress_compiler.resolve import Resolved
 
 NODES = "nodes"
@@ -47,8 +47,20 @@ class Nodes:
         if not self._resolved.followed:
             return self.plan(node)
         if node not in self._effective:
-            self._effective[node] = with_pods(self.plan(node), self._lowering.members, self._known(node))
+            self._effective[node] = with_pods(self.plan(node), self._lowering.members, self.known(node))
         return self._effective[node]
+
+    def member_line(self, policy: str) -> int:
+        """The number of the line of members.json that has a policy, by the name of its chain."""
+        member = self._lowering.members.named(policy)
+        if member is None:
+            raise KeyError(policy)
+        return FIRST_POLICY + member.rank
+
+    def slot_line(self, number: int) -> int:
+        """The same of a slot."""
+        stages = self._stages
+        return FIRST_POLICY + len(self._resolved.policies) + 2 + sorted(stages[1].slots).index(number)
 
     def shared_files(self) -> Mapping[str, str]:
         """Name to text of the files that nodes which follow their pods have all alike; none where they do not."""
@@ -67,7 +79,8 @@ class Nodes:
         """What a policy, by its position among the resolved ones, is on every node that asks it."""
         return self._lowering.policy(position)
 
-    def _known(self, node: str) -> Known:
+    def known(self, node: str) -> Known:
+        """What a node knows that has the pods of the cluster files; none where there is no such node."""
         return Known(tuple(map(_known_pod, self._pods.get(node, ()))), self._namespaces)
 
     @cached_property
@@ -96,7 +109,7 @@ class Nodes:
 
 def _known_pod(pod: Pod) -> KnownPod:
     addresses = tuple(format_address(family, value) for family, value in pod.addresses)
-    return KnownPod(pod.namespace, pod.name, pod.labels, addresses)
+    return KnownPod(pod.namespace, pod.name, "", pod.labels, addresses)
 
 
 def descriptions(resolved: Resolved) -> dict[str, str]:

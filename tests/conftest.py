@@ -40,7 +40,10 @@ def _private_environment() -> None:
 _private_environment()
 
 # Programs that the lab runs; the packages that bring them are in .ci/bootstrap.sh.
-LAB_PROGRAMS = ("bridge", "conntrack", "conntrackd", "ip", "iptables", "keepalived", "nft", "ssh", "sshd", "sysctl")
+LAB_PROGRAMS = (
+    *("bridge", "conntrack", "conntrackd", "ip", "iptables", "keepalived", "nft", "ssh", "sshd", "sysctl"),
+    *("/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/ptp"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

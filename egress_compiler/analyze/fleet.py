@@ -101,7 +101,8 @@ def _check_pod_addresses(resolved: Resolved, found: Collector) -> None:
     for position, address, node in twice:
         if position in selected:
             text, key = format_address(*address), resolved.cluster.pods[position].key
-            found.error(
+            report = found.warning if resolved.followed else found.error
+            report(
                 "address-twice",
                 f"{text} is the address of node {node.name} and of pod {key}",
                 place_of(node, entry_of(node, address)),

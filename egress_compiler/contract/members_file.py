@@ -87,7 +87,7 @@ class MembersFile:
 
     def lines(self, chain: str) -> Sequence[str]:
         """The rules of a chain by its name, such as policy.NAME, answer.NUMBER and slot.NUMBER."""
-        kind, _, name = chain.partition(".")
+        kind, _dot, name = chain.partition(".")
         try:
             if kind == "policy":
                 return self._chains(self._places[self._by_name[name]])[chain]

@@ -47,6 +47,7 @@ class KnownPod:
 
     namespace: str
     name: str
+    uid: str
     labels: Mapping[str, str]
     addresses: tuple[Address, ...]
 
@@ -74,21 +75,17 @@ class Members(Protocol):
 
     def of_namespace(self, namespace: str) -> Sequence[MemberPolicy]:
         """Those that may select a pod there, by rank."""
-        ...
 
     @property
     def whole(self) -> Sequence[MemberPolicy]:
         """Those that take addresses, whoever has them, by rank."""
-        ...
 
     @property
     def gone(self) -> Sequence[Answer]:
         """Answers that no policy gives any more, for the connections that have them."""
-        ...
 
     def named(self, name: str) -> Optional[MemberPolicy]:
         """By the name of its chain."""
-        ...
 
     def slot(self, number: int) -> MemberSlot: ...
 
@@ -198,7 +195,7 @@ def _with_policies(
 
 def _of_family(sources: Mapping[Address, _Given], family: Family) -> tuple[Source, ...]:
     found = [(value, given.source) for text, given in sources.items() for f, value in [_value(text)] if f == family]
-    return tuple(source for _, source in sorted(found, key=lambda one: one[0]))
+    return tuple(one[1] for one in sorted(found, key=lambda one: one[0]))
 
 
 def _with_sources(last: LastResort, pods: Both[tuple[Source, ...]]) -> LastResort:

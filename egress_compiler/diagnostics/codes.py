@@ -213,10 +213,11 @@ node-address (warning or error): A node without an address that its tunnel can r
     That is an InternalIP of the family of all tunnels which is not link-local, loopback or the like, and no other
     node's. A node without one gets no configuration yet, which is an error where a gateway cannot do without it.
 address-twice (error or warning): One address of two nodes or pods
-    The parts of the snapshot are of different moments. Of pods it matters where a policy selects one of them. A pod
-    that may be gone (it is being deleted, its phase is Unknown, or its node is not in the files) gives way to the
-    others; of several such the first by name keeps the address. An address that several nodes report beside others,
-    such as that of a bridge which all of them have, is nobody's tunnel end, and a warning at most.
+    The parts of the snapshot are of different moments. Of pods it matters where a policy selects one of them, and with
+    membership: followed it is a warning. A pod that may be gone (it is being deleted, its phase is Unknown, or its node
+    is not in the files) gives way to the others; of several such the first by name keeps the address. An address that
+    several nodes report beside others, such as that of a bridge which all of them have, is nobody's tunnel end, and a
+    warning at most.
 pod-on-other-node (warning): Selected pods on nodes without a configuration
     Windows, virtual-kubelet and Fargate nodes, unmanaged ones, and hosts without an address. Their pods leave as if
     there were no policy.
@@ -235,7 +236,11 @@ pod-cidr-unknown (error): The pod CIDRs cannot be told
     else the settings.
 pod-outside (warning): Pods with addresses in no known range
     Where ranges are detected, the addresses of the pods that are seen count as inside by themselves, as nodes' do;
-    those of new pods do not until the next run. Where detection is off, governed pods reach them through a gateway.
+    those of new pods do not until the next run. Where detection is off, or with membership: followed, governed pods
+    reach them through a gateway.
+pod-refused (warning): Governed pods in no known pod CIDR, where nodes follow their pods
+    With membership: followed no pod is in any gateway's configuration. A gateway takes packets from the known pod CIDRs
+    and podSubnets, and refuses all others.
 service-outside (warning): Services with addresses in no known range
     The same for Services.
 node-outside (warning): Nodes or API servers with addresses that do not count as inside

@@ -12,10 +12,13 @@ from egress_compiler.source import Position
 
 
 class Line(NamedTuple):
-    """A line of the generated configuration; ``file`` is its path in the bundle, ``number`` counts from 1."""
+    """A line of the generated configuration; ``file`` is its path in the bundle, ``number`` counts from 1.
+
+    Without a number it is none of the file's: the node, which follows its pods, adds it to what it loads.
+    """
 
     file: str
-    number: int
+    number: int | None
     text: str
 
 

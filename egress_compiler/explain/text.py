@@ -75,9 +75,9 @@ def _gateway(node: str, address: str, path: EgressPath) -> str:
 
 
 def _lines(lines: Sequence[Line]) -> Iterator[str]:
-    width = max((len(f"{line.file}:{line.number}") for line in lines), default=0)
-    for line in lines:
-        place = f"{line.file}:{line.number}"
+    places = [line.file + (f":{line.number}" if line.number is not None else ", added") for line in lines]
+    width = max(map(len, places), default=0)
+    for line, place in zip(lines, places, strict=True):
         yield f"       {place.ljust(width)}  {line.text}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,9 @@ import yaml
 from egress_compiler.bundle import BUNDLE_VERSION
 from egress_compiler.commit import FileChange
 from egress_compiler.contract import names
+from egress_compiler.contract.members import MEMBERS
+from egress_compiler.contract.members_file import MembersFile
+from egress_compiler.contract.membership import with_pods
 from egress_compiler.contract.plan import PLAN_VERSION, NodePlan
 from egress_compiler.contract.reading import DamagedPlan, read_plan, with_ruleset
 from egress_compiler.diagnostics import Collector, listing, printable
@@ -66,6 +70,8 @@ class _StatusObject(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Before:
+    """``plans`` have the pods of the cluster files also where nodes follow theirs by themselves."""
+
     plans: tuple[NodePlan, ...]
     policies: Mapping[Ref, PolicyState]
 
@@ -99,7 +105,31 @@ def bundle_before(
             rules = changed.get(change.path.with_name(names.RULESET))
             old = _stored_plan(change, rules.before if rules is not None else None, found)
             plans += [] if old is None else [old]
+    plans = _with_pods(plans, compilation, changed.get(out / MEMBERS), found)
     return Before(tuple(plans), _policies(compilation, changed.get(out / STATUS), found))
+
+
+def _with_pods(
+    plans: list[NodePlan], compilation: Compilation, change: FileChange | None, found: Collector
+) -> list[NodePlan]:
+    """With the pods of the cluster files, as a node would take them by the old members.json."""
+    nodes, new = compilation.nodes, {plan.node: plan for plan in compilation.plans}
+    text = change.before if change is not None else compilation.files.get(MEMBERS)
+    if text is None or not any(plan.follow for plan in plans):
+        return plans
+    try:
+        members = MembersFile(BytesIO(text.encode()))
+        return [
+            plan
+            if plan.follow is None
+            else nodes.effective(plan.node)
+            if change is None and plan is new.get(plan.node)
+            else with_pods(plan, members, nodes.known(plan.node))
+            for plan in plans
+        ]
+    except DamagedPlan as error:
+        _unreadable(Path(MEMBERS) if change is None else change.path, f"cannot be read: {printable(str(error))}", found)
+        return plans
 
 
 def _manifest(
@@ -125,6 +155,7 @@ def _check_whole(
     """An error where a file is gone from which the answers of before would be read."""
     read = (names.PLAN, names.RULESET)
     wanted = [STATUS, *(f"{NODES}/{node}/{name}" for node in manifest.nodes for name in read)]
+    wanted += [MEMBERS] if any(MEMBERS in entry.files for entry in manifest.nodes.values()) else []
     gone = [name for name in wanted if _is_gone(name, compilation, changed.get(out / name))]
     if gone:
         found.error(
@@ -139,6 +170,11 @@ def _check_whole(
 def _is_gone(name: str, compilation: Compilation, change: FileChange | None) -> bool:
     """A file of the old bundle that is neither as compile would write it nor different."""
     return change.before is None if change is not None else name not in compilation.files
+
+
+def plans_with_pods(compilation: Compilation) -> tuple[NodePlan, ...]:
+    """As nodes have them, with the pods of the cluster files."""
+    return tuple(compilation.nodes.effective(plan.node) for plan in compilation.plans)
 
 
 def policy_states(compilation: Compilation) -> dict[Ref, PolicyState]:

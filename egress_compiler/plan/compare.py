@@ -13,7 +13,7 @@ from egress_compiler.model.policy import Ref
 from egress_compiler.net import FAMILIES, format_interval
 from egress_compiler.nodes import NODES
 from egress_compiler.pipeline import Compilation
-from egress_compiler.plan.before import Before, policy_states
+from egress_compiler.plan.before import Before, plans_with_pods, policy_states
 from egress_compiler.plan.lines import count_lines, unified_diff
 from egress_compiler.plan.model import (
     EipChange,
@@ -37,7 +37,7 @@ def compare(
 
     Linear in the sizes of both bundles.  ``diffs`` adds line diffs of every file.
     """
-    old, new = View(before.plans), View(compilation.plans)
+    old, new = View(before.plans), View(plans_with_pods(compilation))
     comparison = SourceComparison(old, new, compilation.resolved.cluster)
     pods, gone = comparison.pods()
     sources = (*pods, *comparison.subnets())
@@ -75,7 +75,9 @@ def between(before: Compilation, after: Compilation, against: str) -> Plan:
     ]
     if before.lock_text != after.lock_text:
         changes.append(FileChange(after.lock_path, before.lock_text, after.lock_text))
-    return replace(compare(Before(before.plans, policy_states(before)), after, changes, out), against=against)
+    return replace(
+        compare(Before(plans_with_pods(before), policy_states(before)), after, changes, out), against=against
+    )
 
 
 def _order(group: Sources) -> tuple[bool, bool, str, str]:

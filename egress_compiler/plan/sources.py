@@ -36,6 +36,7 @@ class SourceComparison:
     inside: Mapping[Family, InsideChange] = field(init=False)
     hosts: Mapping[Family, Intervals] = field(init=False)
     _differences: dict[tuple[Family, str | None, str | None], tuple[Difference, ...]] = field(default_factory=dict)
+    _pairs: dict[Family, Mapping[tuple[SubnetTable, SubnetTable], list[str]]] = field(default_factory=dict)
     _endings: dict[tuple[Difference, str], Connections] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,27 +100,35 @@ class SourceComparison:
         """The source addresses of podSubnets whose answers change; a node that comes or goes changes none of them."""
         groups: dict[tuple[Flow, ...], dict[Family, list[Interval]]] = {}
         for family in FAMILIES:
-            for old, new, nodes in self._tables(family):
-                for piece, old_chain, new_chain in _pieces(old, new):
-                    found = self._compare(family, old_chain, new_chain)
-                    flows = tuple(Flow(*difference, self._worst(difference, nodes)) for difference in found)
-                    if flows:
-                        rest = subtract((piece,), self.hosts[family])
-                        groups.setdefault(flows, {4: [], 6: []})[family].extend(rest)
+            old, new = self.old.subnets_of_all(family), self.new.subnets_of_all(family)
+            for piece, old_chain, new_chain in _pieces(old, new):
+                found = self._compare(family, old_chain, new_chain)
+                nodes = self._nodes_with(family, piece.first) if found else ()
+                flows = tuple(Flow(*difference, self._worst(difference, nodes)) for difference in found)
+                if flows:
+                    rest = subtract((piece,), self.hosts[family])
+                    groups.setdefault(flows, {4: [], 6: []})[family].extend(rest)
         sources = (Sources("subnet", tuple(_members(pieces)), flows) for flows, pieces in groups.items())
         return tuple(source for source in sources if source.members)
 
-    def _tables(self, family: Family) -> Iterable[tuple[SubnetTable, SubnetTable, tuple[str, ...]]]:
+    def _nodes_with(self, family: Family, value: int) -> tuple[str, ...]:
+        """The nodes that had a source's chain and have its new one; some have no subnets but their own pods'."""
+        chains = self.old.subnets_of_all(family).at(value), self.new.subnets_of_all(family).at(value)
+        return tuple(
+            node
+            for tables, nodes in self._tables(family).items()
+            if tuple(table.at(value) for table in tables) == chains
+            for node in nodes
+        )
+
+    def _tables(self, family: Family) -> Mapping[tuple[SubnetTable, SubnetTable], list[str]]:
         """The different pairs of old and new subnets, with the nodes that have them: as a rule there is one."""
-        pairs: dict[tuple[int, int], tuple[SubnetTable, SubnetTable, list[str]]] = {}
-        for node in sorted(self.old.subnets.keys() & self.new.subnets.keys()):
-            old, new = self.old.subnets[node][family], self.new.subnets[node][family]
-            pairs.setdefault((id(old), id(new)), (old, new, []))[2].append(node)
-        if not pairs:
-            old = next((tables[family] for tables in self.old.subnets.values()), SubnetTable(()))
-            new = next((tables[family] for tables in self.new.subnets.values()), SubnetTable(()))
-            return [(old, new, ())]
-        return [(old, new, tuple(nodes)) for old, new, nodes in pairs.values()]
+        if family not in self._pairs:
+            pairs: dict[tuple[SubnetTable, SubnetTable], list[str]] = {}
+            for node in sorted(self.old.subnets.keys() & self.new.subnets.keys()):
+                pairs.setdefault((self.old.subnets[node][family], self.new.subnets[node][family]), []).append(node)
+            self._pairs[family] = pairs
+        return self._pairs[family]
 
     def _worst(self, difference: Difference, nodes: Iterable[str]) -> Connections:
         """A pod of the subnet may be on any node: what breaks on one counts."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from egress_compiler.classify import Region
 from egress_compiler.classify.outcomes import outcomes_of
+from egress_compiler.contract.membership import UNGOVERNED
 from egress_compiler.contract.plan import (
     GatewayRole,
     NodePlan,
@@ -49,7 +50,16 @@ class SubnetTable:
         # Which sources are unknown changes with every pod, and is no policy's doing.
         named = [source for source in sources if source.owner != UNKNOWN]
         pieces = sorted((parse_span(source.source).interval, source.chain) for source in named)
-        self.pieces: tuple[tuple[Interval, str], ...] = tuple(pieces)
+        self._set(pieces)
+
+    @classmethod
+    def merged(cls, tables: Iterable[SubnetTable]) -> SubnetTable:
+        made = cls(())
+        made._set(sorted({piece for table in tables for piece in table.pieces}))
+        return made
+
+    def _set(self, pieces: Sequence[tuple[Interval, str]]) -> None:
+        self.pieces = tuple(pieces)
         self._firsts = [interval.first for interval, _ in pieces]
 
     def at(self, value: int) -> str | None:
@@ -78,6 +88,7 @@ class View:
         self._answers: dict[tuple[str, Family], Answers] = {}
         self._tables: dict[tuple[Source, ...], SubnetTable] = {}
         self._seen: dict[int, SubnetTable] = {}
+        self._of_all: dict[Family, SubnetTable] = {}
         for plan in self.nodes.values():
             self._add_worker(plan)
             if plan.gateway is not None:
@@ -98,6 +109,8 @@ class View:
             self._slot_of.setdefault(number, slot_number)
         for family in FAMILIES:
             for source in worker.pods.of(family):
+                if source.chain == UNGOVERNED:
+                    continue
                 entry = PodEntry(plan.node, source.source, source.chain)
                 self.pods.setdefault(source.owner, {4: [], 6: []})[family].append(entry)
         self.subnets[plan.node] = {family: self._table(worker.subnets.of(family)) for family in FAMILIES}
@@ -122,6 +135,13 @@ class View:
         if first is None:
             return {4: (), 6: ()}
         return {family: union(parse_span(text).interval for text in first.inside.of(family)) for family in FAMILIES}
+
+    def subnets_of_all(self, family: Family) -> SubnetTable:
+        """Those that any node has; a piece is the same wherever it is."""
+        if family not in self._of_all:
+            tables = {id(tables[family]): tables[family] for tables in self.subnets.values()}
+            self._of_all[family] = SubnetTable.merged(tables.values())
+        return self._of_all[family]
 
     def chain_of(self, node: str, family: Family, address: str) -> str | None:
         """The chain of a source that is no governed pod; None where no policy selects it."""

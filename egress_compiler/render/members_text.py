@@ -14,7 +14,7 @@ from egress_compiler.render.plan_text import one_line
 from egress_compiler.ruleset.members import policy_lines, slot_lines
 
 FIRST_POLICY = 4
-"""The number of its line, from 1; policies stand by rank."""
+"""The number of its line, from 1; policies stand by rank, and behind two lines more the slots."""
 
 
 def members_json(policies: Iterable[MemberPolicy], slots: Iterable[MemberSlot], gone: Iterable[Answer]) -> str:

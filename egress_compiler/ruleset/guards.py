@@ -23,7 +23,7 @@ def guards(plan: NodePlan) -> Feature:
     chains: tuple[Chain, ...] = ()
     if plan.gateway is not None:
         base[GUARD.name] = (Rule(f"ct direction original {IN_GATEWAY_ROLE}", verdict="goto leave_or_drop"),)
-        chains = (_leave_or_drop(plan),)
+        chains = (*_leaving(), _leave_or_drop(plan))
     return Feature(tuple(_sets(plan)), base, chains)
 
 
@@ -50,16 +50,21 @@ def _forward(plan: NodePlan) -> Iterator[Rule]:
     underlay = IP[underlay_family(plan)]
     port = plan.kernel.tunnel.port
     yield _dropped(f"udp dport {port} {underlay} daddr @tunnel_peers", "vxlan: from a pod")
-    if plan.gateway is None:
-        return
-    came = f"iifname {inwards(plan)}"
-    yield _dropped(f"{came} ct state {{ invalid, untracked }}", "cannot be translated")
-    for family in FAMILIES:
-        yield _dropped(f"{came} {IP[family]} daddr @{inside_set(family)}", "no path into the cluster")
-    yield _dropped(f"{came} ct direction original {CT_NUMBER} != @numbers", "unknown answer number")
-    for family in FAMILIES:
-        match = f"{came} ct state new {IP[family]} saddr != @governed_ranges{family}"
-        yield _dropped(match, "no pod's address")
+    if plan.gateway is not None:
+        yield Rule(f"iifname {inwards(plan)}", verdict="goto leaving")
+
+
+def _leaving() -> Iterator[Chain]:
+    """Where a connection goes and where it comes from are asked once, as neither changes afterwards."""
+    rules = (
+        Rule("ct state != established", verdict="jump first_packet"),
+        _dropped(f"ct direction original {CT_NUMBER} != @numbers", "unknown answer number"),
+    )
+    yield Chain("leaving", rules, ("What came from a worker, by the tunnel or the veth pair.",))
+    first = [_dropped("ct state { invalid, untracked }", "cannot be translated")]
+    first += [_dropped(f"{IP[f]} daddr @{inside_set(f)}", "no path into the cluster") for f in FAMILIES]
+    first += [_dropped(f"ct state new {IP[f]} saddr != @governed_ranges{f}", "no pod's address") for f in FAMILIES]
+    yield Chain("first_packet", tuple(first))
 
 
 def _leave_or_drop(plan: NodePlan) -> Chain:
@@ -73,9 +78,11 @@ def _leave_or_drop(plan: NodePlan) -> Chain:
 
 def _input(plan: NodePlan) -> Iterator[Rule]:
     underlay = IP[underlay_family(plan)]
-    yield _dropped(f"udp dport {plan.kernel.tunnel.port} {underlay} saddr != @tunnel_peers", "vxlan: unknown peer")
+    tunnel = f"udp dport {plan.kernel.tunnel.port} {underlay}"
+    yield _dropped(f"{tunnel} saddr != @tunnel_peers", "vxlan: unknown peer")
     if plan.gateway is None:
         return
+    yield Rule(f"{tunnel} daddr {plan.kernel.tunnel.underlay}", verdict="accept")
     yield from _of_gateways(plan, plan.gateway, f"{underlay} saddr != @gateway_peers")
     # An EIP is for leaving only; neighbour discovery must go on.
     yield Rule("icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }", verdict="accept")

@@ -54,7 +54,7 @@ def steering(plan: NodePlan, descriptions: Mapping[str, str]) -> Feature:
         POSTROUTING.name: (Rule(f"{into_tunnel} {GOVERNED}", verdict="goto keep_source"),),
         GUARD.name: (
             Rule(
-                f"oifname != {onwards(plan)} ct direction original {GOVERNED}",
+                f"ct direction original {GOVERNED} oifname != {onwards(plan)}",
                 verdict="drop",
                 counter=True,
                 comment="governed, and not on the way to a gateway",
@@ -99,7 +99,7 @@ def _sets(plan: NodePlan) -> Iterator[Set]:
             yield address_set(f"pod_ranges{family}", family, ranges, reasons[family], interval=True)
     if has_answers(plan):
         elements = tuple(
-            Element(mark(answer_mark(a.number)), f"jump slot.{a.slot}", giver(a))
+            Element(mark(answer_mark(a.number)), f"goto slot.{a.slot}", giver(a))
             for a in sorted(worker.answers, key=lambda a: a.number)
         )
         yield Set("answer_slots", "mark", elements, "The slot of each answer that this node gives.", _VERDICT)
@@ -133,7 +133,7 @@ def _looked_at(plan: NodePlan) -> Iterator[Rule]:
     above must find none here: so the last question is a map's."""
     for family in FAMILIES:
         if plan.last_resort.ranges.of(family) or plan.follow is not None:
-            match = f"{IP[family]} saddr @pod_ranges{family} {UNMARKED} meta nfproto"
+            match = f"{UNMARKED} {IP[family]} saddr @pod_ranges{family} meta nfproto"
             yield Rule(match, verdict=f"vmap {{ {PROTOCOL[family]} : goto looked_at }}")
 
 
@@ -145,8 +145,8 @@ def _outer(plan: NodePlan) -> tuple[Rule, ...]:
 
 @cache
 def _entrances(answers: bool) -> tuple[Chain, ...]:
-    rules = [Rule("fib saddr type local", verdict="return"), Rule("fib daddr type local", verdict="return")]
-    rules += [Rule(f"{IP[f]} daddr @{inside_set(f)}", verdict="return") for f in FAMILIES]
+    rules = [Rule(f"{IP[f]} daddr @{inside_set(f)}", verdict="return") for f in FAMILIES]
+    rules += [Rule("fib saddr type local", verdict="return"), Rule("fib daddr type local", verdict="return")]
     for family in FAMILIES:
         rules += [Rule(f"{IP[family]} saddr", verdict=f"vmap @governed_{kind}{family}") for kind in ("pods", "subnets")]
     note = "A node's own addresses, known or not, are no pods', and what goes to one of them is not leaving."

@@ -11,11 +11,13 @@ from egress_compiler.pipeline import Compilation, Inputs, compile_bundle
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
-CASES = ["two-nodes"]
+CASES = ["two-nodes", "followed"]
 
 
 def compile_case(case: Path, lock: Path) -> Compilation:
-    return compile_bundle(Inputs((case / "policies.yaml",), (case / "cluster.yaml",), lock=lock))
+    settings = case / "settings.yaml"
+    given = settings if settings.exists() else None
+    return compile_bundle(Inputs((case / "policies.yaml",), (case / "cluster.yaml",), settings=given, lock=lock))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -40,7 +42,7 @@ def test_the_lock_files_of_the_examples_are_up_to_date(name: str) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("name", ["two-nodes", "quickstart", "dual-stack-ha"])
+@pytest.mark.parametrize("name", [*CASES, "quickstart", "dual-stack-ha"])
 def test_every_file_is_accepted_by_its_tool(name: str, tmp_path: Path) -> None:
     """Each node's files in a network namespace of their own, in the order that their headers tell."""
     if name in CASES:

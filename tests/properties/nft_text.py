@@ -121,6 +121,10 @@ class Lookup:
 
     def __init__(self, elements: Elements, *, intervals: bool = True, values: str = "") -> None:
         self.values = values
+        self.intervals = intervals
+        self.elements = {str(element[0]): element for element in elements}
+        if len(self.elements) != len(elements):
+            raise NftError("an element stands twice")
         entries = sorted((interval(element[0]), element[1:]) for element in elements)
         for (left, _), (right, _) in pairwise(entries):
             if left[1] >= right[0]:
@@ -218,6 +222,46 @@ class Ruleset:
                     raw = word == "@nh"  # bits of the header, no set
                     if isinstance(word, str) and word.startswith("@") and not raw and word[1:] not in self.lookups:
                         raise NftError(f"there is no set or map {word}")
+
+    def apply(self, text: str) -> None:
+        """Commands of one transaction, as strict as the kernel with what is there or is not."""
+        root = read_blocks(text)
+        for table in root.blocks:
+            if table.words != ["table", "inet", "egress_gateway"]:
+                raise NftError(f"not our table: {table.words}")
+            for block in table.blocks:
+                kind, name = block.words
+                if kind != "chain" or name in self.chains:
+                    raise NftError(f"{kind} {name} is there already, or none of ours")
+                self.chains[name] = _chain(name, block)
+        flushed: set[str] = set()
+        for statement in root.statements:
+            verb, what, *table_name, name = (str(word) for word in statement if isinstance(word, str))
+            if table_name != ["inet", "egress_gateway"]:
+                raise NftError(f"not our table: {statement}")
+            if what == "element":
+                self._change_elements(verb, name, statement[-1])
+            elif (verb, what) == ("flush", "chain"):
+                flushed.add(name)
+                self.chains[name] = replace(self.chains[name], rules=())
+            elif (verb, what) == ("delete", "chain") and name in flushed:
+                del self.chains[name]
+            else:
+                raise NftError(f"unknown command: {statement}")
+        self._check_references()
+
+    def _change_elements(self, verb: str, name: str, elements: str | Elements) -> None:
+        lookup = self.lookups[name]
+        kept = dict(lookup.elements)
+        for element in elements:
+            key = str(element[0])
+            if verb == "add" and key in kept:
+                raise NftError(f"{name} has {key} already")
+            if verb == "add":
+                kept[key] = list(element)
+            elif verb != "delete" or kept.pop(key) != list(element):
+                raise NftError(f"{name} has another {key}")
+        self.lookups[name] = Lookup(list(kept.values()), intervals=lookup.intervals, values=lookup.values)
 
     def run(self, hook: str, packet: Packet, others: int | None = None) -> Result:
         """The packet through all base chains of a hook, in the order of their priorities.

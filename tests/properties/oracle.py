@@ -123,21 +123,23 @@ class Oracle:
         infos = [d for d in documents if d["kind"] == "EgressClusterInfo"]
         spec = infos[0]["spec"] if infos else {}
         self.inside = _inside(spec, objects, settings)
-        if spec.get("autoDetect", {}).get("podCidrMode", "auto"):
+        # Where nodes follow their pods, those of the files decide nothing but what they themselves leave with.
+        followed = settings.get("membership") == "followed"
+        if spec.get("autoDetect", {}).get("podCidrMode", "auto") and not followed:
             self.inside += [str(a) for pod in self.pods for a in pod_addresses(pod)]
         of_pods = {a for pod in self.pods if not self.is_elsewhere(pod) for a in pod_addresses(pod)}
         self.hosts = [
             str(a)
             for name, node in every.items()
             for a in node_addresses(node)
-            if name not in self.elsewhere or a not in of_pods
+            if name not in self.elsewhere or a not in of_pods or followed
         ]
         self.hosts += [t for g in self.gateways.values() for v in (4, 6) for t in map(str, pool_of(g, v))]
         self.hosts += [settings.get("tunnel", {}).get(key, subnet) for key, subnet in TUNNEL_SUBNETS.items()]
         self.versions = {ip.version for node in self.nodes for ip in self.own[node["metadata"]["name"]]}
         self.pod_cidrs = {n["metadata"]["name"]: n["spec"].get("podCIDRs", []) for n in self.nodes}
         self.settled = {pod["spec"]["nodeName"] for pod in self.pods}
-        if any(o["kind"] == "IPPool" for o in objects) or not all(map(self._is_at_home, self.pods)):
+        if followed or any(o["kind"] == "IPPool" for o in objects) or not all(map(self._is_at_home, self.pods)):
             self.settled = set()
 
     # ------------------------------------------------------------------------------------------ one packet's way

@@ -19,6 +19,8 @@ NOBODY = ("169.254.38.39", "fe80::2627")
 NUMBERS = 0x3FFF
 OURS = 0xFF000000 | NUMBERS
 """The bits of marks that are ours."""
+COMMANDS = "commands"
+"""In place of a file: nft commands that the node itself makes, for its pods."""
 IP = IPv4Address | IPv6Address
 MASQUERADED: Mapping[int, IP] = {4: IPv4Address("192.0.2.99"), 6: IPv6Address("2001:db8:99::99")}
 """What the CNI makes of a pod's address when nobody else has bound the connection before it."""
@@ -38,7 +40,9 @@ class NodeFiles:
 
     @cached_property
     def ruleset(self) -> Ruleset:
-        return Ruleset(self._files["nftables.nft"])
+        made = Ruleset(self._files["nftables.nft"])
+        made.apply(self._files.get(COMMANDS, ""))
+        return made
 
     @cached_property
     def _routing(self) -> Mapping[int, Routing]:

@@ -6,18 +6,21 @@ import random
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 from egress_compiler.contract.plan import NodePlan
+from tests.properties import membership
 from tests.properties.compiled import compiled_or_reject
+from tests.properties.membership import followed, histories, known
 from tests.properties.nft_text import Lookup, Ruleset
 from tests.properties.search import examples
-from tests.properties.strategies import Scenario, scenarios
+from tests.properties.strategies import Json, Scenario, scenarios
 
 _TYPE = re.compile(r"^\t(?:set|map) (\S+) \{\n\t\ttype (\S+)", re.MULTILINE)
 _SPELLED: Mapping[str, tuple[int, Callable[[int], str]]] = {
@@ -27,6 +30,7 @@ _SPELLED: Mapping[str, tuple[int, Callable[[int], str]]] = {
     "ether_addr": (48, lambda value: value.to_bytes(6, "big").hex(":")),
 }
 """By nft's type: bits of a key, and how it is written."""
+_ELEMENTS = re.compile(r"elements = \{ ([^}]*?)\s*\}")
 QUESTIONS = 12
 """Look-ups asked of the kernel for each node."""
 
@@ -40,6 +44,40 @@ def test_tools_accept_every_file_and_the_kernel_finds_what_the_evaluator_finds(s
         prefix = f"nodes/{plan.node}/"
         files = {path.removeprefix(prefix): t for path, t in compilation.files.items() if path.startswith(prefix)}
         _check(plan, files)
+
+
+@pytest.mark.lab
+@examples(15)
+@given(histories())
+def test_the_kernel_takes_each_step_and_has_the_same_as_at_once(history: tuple[Scenario, list[list[Json]]]) -> None:
+    scenario, moments = history
+    compilation = compiled_or_reject(followed(scenario))
+    for name, node in membership.nodes_of(compilation).items():
+        plans = [node.static]
+        for pods in moments:
+            own = [pod for pod in pods if pod["spec"]["nodeName"] == name]
+            plans.append(node.effective(known(own, scenario.objects)))
+        steps = [node.files["nftables.nft"], *(node.commands(*pair) for pair in pairwise(plans))]
+        assert _listed(steps) == _listed([node.ruleset(plans[-1])])
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    """What the kernel lists of our table after these files, one after the other; blocks and elements are sorted."""
+    with tempfile.TemporaryDirectory() as directory:
+        for number, text in enumerate(texts):
+            (Path(directory) / f"{number}.nft").write_text(text)
+        commands = [f"nft -f {number}.nft" for number in range(len(texts))]
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-ec", "\n".join([*commands, "nft -s list table inet egress_gateway"])],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, "\n".join([done.stderr, *texts])
+    blocks = done.stdout.split("\n\t}\n")
+    assert len(blocks) > 10
+    return sorted(_ELEMENTS.sub(lambda found: str(sorted(re.split(r",\s+", found[1]))), block) for block in blocks)
 
 
 def _check(plan: NodePlan, files: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from egress_compiler.contract.plan import (
     Both,
     ConnectionSync,
     FloatingAddress,
+    Follow,
     GatewayRole,
     KernelPart,
     LastResort,
@@ -106,6 +107,9 @@ IDLE = replace(
     WORKER, worker=WorkerRole(Both((), ()), Both((), ()), (), (), (), ()), last_resort=LastResort("eth0", *[NONE] * 4)
 )
 """A node of whose pods no policy knows."""
+
+FOLLOWING = replace(IDLE, follow=Follow(falls_back=True))
+"""The same of one that follows its pods by itself."""
 
 FALLING_BACK = replace(WORKER, worker=replace(_ROLE, slots=(replace(_ROLE.slots[0], falls_back=True),)))
 

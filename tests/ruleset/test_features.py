@@ -24,7 +24,7 @@ from egress_compiler.ruleset.translation import translation
 from egress_compiler.ruleset.uplinks import uplinks
 from egress_compiler.ruleset.zones import zones
 from tests.ruleset import plans
-from tests.ruleset.plans import DIRECT, FALLING_BACK, GATEWAY, IDLE, ONCE, RETURNING, TWO_UPLINKS, WORKER
+from tests.ruleset.plans import DIRECT, FALLING_BACK, FOLLOWING, GATEWAY, IDLE, ONCE, RETURNING, TWO_UPLINKS, WORKER
 
 RECORDED = Path(__file__).parent / "features"
 DESCRIPTIONS = {plans.REST: "Whoever has no policy of its own"}
@@ -51,6 +51,9 @@ CASES: Mapping[str, Case] = {
     "answers-gone": _steering(ONCE, "answer_slots"),
     "into-the-tunnel": _steering(WORKER, "forward", "to_gateway", "outer", "postrouting", "keep_source", "guard"),
     "nothing-governed": _steering(IDLE, "prerouting", "forward", "guard"),
+    "following": _steering(FOLLOWING, "prerouting", "adopt", "answer_slots", "pod_ranges6", "governed", "blocked"),
+    "following-fallback": Case(FOLLOWING, fallback(FOLLOWING)),
+    "following-icmp-errors": Case(FOLLOWING, icmp_errors(FOLLOWING)),
     "direct": _steering(DIRECT, "policy.egcp.rest", "direct"),
     "own-slots": Case(GATEWAY, own_slots(GATEWAY), more=("slot.1",)),
     "zones": Case(GATEWAY, zones(GATEWAY)),

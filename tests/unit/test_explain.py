@@ -21,6 +21,7 @@ CASES = {
     "all-policies": ["shop/cart-1", "--all"],
     "address": ["10.244.3.99", "--to", "192.0.2.1"],
     "host-network": ["batch/node-exporter-x"],
+    "followed": ["pay/api-1", "--to", "203.0.113.7:443", "-s", "followed.settings.yaml"],
     "eip": ["--eip", "10.6.1.64"],
     "free-eip": ["--eip", "10.6.1.69"],
     "node-address": ["--eip", "10.6.1.11"],

@@ -1,5 +1,6 @@
 """An explanation agrees with the decision, for every pod and packet."""
 
+import json
 import re
 from ipaddress import ip_address
 
@@ -14,7 +15,9 @@ from egress_compiler.explain.model import EgressPath
 from egress_compiler.net import Address, format_address, parse_address, parse_span
 from egress_compiler.pipeline import Compilation
 from egress_compiler.ruleset.words import rule_comment
+from tests.properties import membership
 from tests.properties.compiled import compiled_or_reject, oracle_of
+from tests.properties.membership import followed
 from tests.properties.search import examples
 from tests.properties.strategies import DESTINATIONS, Scenario, crowds, odd_scenarios, scenarios
 
@@ -66,7 +69,7 @@ def test_explain_agrees_with_the_oracle_and_the_decision(scenario: Scenario, tex
 
 
 @examples(40)
-@given(st.one_of(scenarios(), odd_scenarios()))
+@given(st.one_of(scenarios(), odd_scenarios(), scenarios().map(followed), odd_scenarios().map(followed)))
 def test_without_a_destination_the_paths_cover_everything_once(scenario: Scenario) -> None:
     """Each sampled packet falls into exactly one path of its pod, which is the one that decides it."""
     compilation = compiled_or_reject(scenario)
@@ -91,10 +94,18 @@ def test_without_a_destination_the_paths_cover_everything_once(scenario: Scenari
 
 
 def _check_lines(compilation: Compilation, path: EgressPath) -> None:
-    """Every line is the bundle's, and no step of a governed packet is without one."""
+    """Every line is the bundle's, or what the node adds, and no step of a governed packet is without one."""
     for hop in path.hops:
         for line in hop.lines:
-            assert compilation.files[line.file].split("\n")[line.number - 1].strip() == line.text
+            if line.number is None:
+                assert line.text.partition(", #")[0] in _added(compilation, hop.where)
+                continue
+            text = compilation.files[line.file].split("\n")[line.number - 1].strip()
+            if line.file == "members.json":
+                chains = json.loads(text.removesuffix(","))["chains"]
+                assert line.text in [rule.strip() for rules in chains.values() for rule in rules]
+            else:
+                assert text == line.text
         assert bool(hop.lines) == (
             path.outcome != "direct" and hop.where != "outside" and not hop.what.startswith("drops")
         )
@@ -103,6 +114,12 @@ def _check_lines(compilation: Compilation, path: EgressPath) -> None:
         _check_chains([line.text for line in classify.lines], path)
         assert [line.text.split()[:2] for line in route.lines[:2]] == [["rule", "add"], ["route", "add"]]
         assert route.lines[2].text.endswith("meta mark set ct mark & 0x00003fff")
+
+
+def _added(compilation: Compilation, name: str) -> str:
+    """What a node that follows its pods adds to its files, as text."""
+    node, plan = membership.nodes_of(compilation)[name], compilation.nodes.effective(name)
+    return node.commands(node.static, plan) + "".join(membership.routing_files(plan).values())
 
 
 def _check_chains(texts: list[str], path: EgressPath) -> None:

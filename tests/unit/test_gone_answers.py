@@ -97,7 +97,7 @@ def test_open_connections_of_a_changed_policy_find_slot_and_eip(tmp_path: Path) 
         assert (kept.gone, kept.origin, kept.addresses.of(4)) == (True, "EgressPolicy shop/web", "10.6.1.60")
         assert kept.slot in {slot.number for slot in plan.worker.slots}
         ruleset = second.files[f"nodes/{plan.node}/nftables.nft"]
-        assert f"0x{0x26000000 | number:08x} : jump slot.{kept.slot}" in ruleset
+        assert f"0x{0x26000000 | number:08x} : goto slot.{kept.slot}" in ruleset
         assert f"answer.{number} " not in ruleset, "no new connection gets it"
         assert "EgressPolicy shop/web, once" in ruleset
     for plan in gateways:

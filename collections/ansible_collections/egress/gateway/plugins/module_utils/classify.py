@@ -16,14 +16,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import BLOCKED, UNGOVERNED, WAITING
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import (
     FAMILIES,
+    Both,
     Family,
     NodePlan,
     PolicyAnswer,
     PolicyChain,
     Source,
 )
+
+_WAITING = PolicyChain(BLOCKED, WAITING, Both(PolicyAnswer((), None), PolicyAnswer((), None)))
+"""What a pod meets that nobody knows yet."""
 
 T = TypeVar("T")
 
@@ -54,9 +59,11 @@ class Classifier:
         self._policies.update((policy.name, (_Policy(policy),)) for policy in plan.worker.policies)
         for order in plan.worker.orders:
             self._policies[order.name] = tuple(one for name in order.policies for one in self._policies[name])
+        self._policies[UNGOVERNED] = ()
+        self._policies[BLOCKED] = (_Policy(_WAITING),)
 
     def pod(self, address: str) -> str | None:
-        """The governed pod that has the address."""
+        """The pod that has the address, of those that the ruleset knows."""
         pod = self._pods.get(address)
         return pod.owner if pod is not None else None
 

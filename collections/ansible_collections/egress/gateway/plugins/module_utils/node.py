@@ -64,6 +64,36 @@ class Paths:
         return self.state / "boot.sh"
 
     @property
+    def known(self) -> Path:
+        """What a node that follows its pods knows of them."""
+        return self.state / "known.json"
+
+    @property
+    def followed(self) -> Path:
+        """What follows from that for the bundle that the node has, so that nobody has to work it out again."""
+        return self.state / "followed.json"
+
+    @property
+    def members_ruleset(self) -> Path:
+        """The same, as what the ruleset has of it: loaded behind nftables.nft."""
+        return self.state / "members.nft"
+
+    @property
+    def follow_status(self) -> Path:
+        """How the follower is."""
+        return self.runtime / "follow.status"
+
+    @property
+    def follow_socket(self) -> Path:
+        """Where the follower hears of pods that start and end."""
+        return self.runtime / "follow.sock"
+
+    @property
+    def spool(self) -> Path:
+        """What it is to hear when it runs again."""
+        return self.runtime / "spool"
+
+    @property
     def agent(self) -> Path:
         """The program that brings back what others take away."""
         return self.state / "agent.pyz"

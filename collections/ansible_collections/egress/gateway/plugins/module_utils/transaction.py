@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.connections import 
 from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
+from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
@@ -136,6 +137,7 @@ def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: b
 
 
 def _read(paths: Paths, service: bool, wanted: NodeBundle | None) -> Transition:
+    wanted = wanted.with_known(read_known(paths)) if wanted else None
     try:
         return Transition(paths, service, wanted, installed(paths))
     except NodeError as error:

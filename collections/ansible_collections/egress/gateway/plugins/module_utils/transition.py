@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import Agent
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     NodeBundle,
 )
-from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN, RULESET
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import PLAN
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
@@ -22,6 +23,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.resources.conntrack
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import DropIns
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files, Record
 from ansible_collections.egress.gateway.plugins.module_utils.resources.floating import Floating
+from ansible_collections.egress.gateway.plugins.module_utils.resources.followed import Followed
 from ansible_collections.egress.gateway.plugins.module_utils.resources.gate import Gate
 from ansible_collections.egress.gateway.plugins.module_utils.resources.keepalived import Keepalived, Leftovers
 from ansible_collections.egress.gateway.plugins.module_utils.resources.link import Addresses, Link
@@ -98,11 +100,12 @@ def resources(transition: Transition) -> tuple[Resource, ...]:
         Routes(kernel, plan),
         Rules(kernel, plan),
         HostFirewallAccepts(plan),
-        Table(kernel, files.get(RULESET), origins(plan) if plan else {}),
+        Table(kernel, wanted.ruleset if wanted else None, origins(plan) if plan else {}),
         Sysctls(paths, sysctls, "conntrack"),
         Routes(kernel, plan, last=True),
         Rules(kernel, plan, last=True),
         Leftovers(kernel, plan, before.plan if before else None),
+        Followed(paths, wanted),
         Files(paths, files),
     ]
     if service:
@@ -123,10 +126,13 @@ def differences(transition: Transition) -> tuple[Change, ...]:
     return tuple(change for resource in everything for change in resource.difference())
 
 
-def settled_differences(transition: Transition) -> tuple[Change, ...]:
-    """The same, but for what a failover that is going on just now puts right by itself."""
-    found = differences(transition)
+def settled_differences(read: Callable[[], Transition]) -> tuple[Change, ...]:
+    """The same, but for what a failover that is going on just now, or the follower, puts right by itself.
+
+    What the node is to hold is read anew, for the follower changes that.
+    """
+    found = differences(read())
     if found:
         time.sleep(_FAILOVER)
-        found = differences(transition)
+        found = differences(read())
     return found

@@ -152,6 +152,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.drain import is_dra
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading import Kernel
+from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.report import drift
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
@@ -178,10 +179,15 @@ def main() -> None:
     task.forgo_cycle_collection()
     paths = Paths()
     try:
-        before, wanted = _bundles(paths, module.params["payload"])
-        if wanted is None:
-            raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
-        found = drift(settled_differences(Transition(paths, task.service(module), wanted, before)))
+
+        def read() -> Transition:
+            before, wanted = _bundles(paths, module.params["payload"])
+            if wanted is None:
+                raise NodeError("there is no plan in %s, and no bundle was given" % paths.config)
+            return Transition(paths, task.service(module), wanted, before)
+
+        found = drift(settled_differences(read))
+        wanted = read().wanted
         wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
         state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
@@ -204,7 +210,7 @@ def _bundles(paths: Paths, payload: str | None) -> tuple[NodeBundle | None, Node
     if not payload:
         found = installed(paths)
         return found, found
-    wanted = unpack(payload)
+    wanted = unpack(payload).with_known(read_known(paths))
     try:
         return installed(paths), wanted
     except NodeError:

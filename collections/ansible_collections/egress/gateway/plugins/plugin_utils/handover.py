@@ -13,6 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import digest
+from ansible_collections.egress.gateway.plugins.module_utils.contract.members import MEMBERS
 
 _VERSION = 1
 
@@ -26,7 +27,10 @@ def node_name(given: str | None, task_vars: Mapping[str, Any], templar: Any) -> 
 
 
 def node_files(bundle: Path, node: str) -> tuple[dict[str, str], str]:
-    """A node's files and their digest in the manifest; AnsibleActionFail when they are missing or not as written."""
+    """A node's files and their digest in the manifest; AnsibleActionFail when they are missing or not as written.
+
+    What nodes have all alike stands at the bundle's top, once.
+    """
     manifest = read_manifest(bundle)
     nodes = manifest["nodes"]
     if node not in nodes:
@@ -36,7 +40,7 @@ def node_files(bundle: Path, node: str) -> tuple[dict[str, str], str]:
         )
     files = {}
     for name, expected in nodes[node]["files"].items():
-        path = bundle / "nodes" / node / name
+        path = (bundle if name == MEMBERS else bundle / "nodes" / node) / name
         try:
             files[name] = path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:

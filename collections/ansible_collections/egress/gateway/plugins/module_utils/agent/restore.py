@@ -27,7 +27,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink impor
 )
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Report, Task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed
-from ansible_collections.egress.gateway.plugins.module_utils.contract.names import KEEPALIVED, NFT_TABLE, RULESET
+from ansible_collections.egress.gateway.plugins.module_utils.contract.names import KEEPALIVED, NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import HostFirewallAccepts
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table, nft_generation
@@ -102,7 +102,7 @@ class KeepClosed(Restore):
 
     def _report(self, bundle: NodeBundle, kinds: frozenset[str]) -> Report:
         done = [] if has_table(NFT_TABLE) is not False else self._load()
-        order = [nft_generation(), zlib.crc32(bundle.files[RULESET].encode())]
+        order = [nft_generation(), zlib.crc32((bundle.ruleset or "").encode())]
         known = order == self.memory or TABLE not in kinds
         report = super()._report(bundle, kinds - {TABLE} if known else kinds)
         unchanged = not done and not report.repaired and not report.problem
@@ -115,9 +115,10 @@ class KeepClosed(Restore):
             bundle = installed(self._paths)
             gone = bundle is not None and has_table(NFT_TABLE) is False
             if bundle is not None and gone:
-                if len(bundle.files[RULESET]) > _LARGE:
+                ruleset = bundle.ruleset or ""
+                if len(ruleset) > _LARGE:
                     self._repair(frozenset())
-                run(["nft", "-f", "-"], bundle.files[RULESET])
+                run(["nft", "-f", "-"], ruleset)
             lock.remove_traces(self._paths, everything=False)
         return ["table inet " + NFT_TABLE] if gone else []
 

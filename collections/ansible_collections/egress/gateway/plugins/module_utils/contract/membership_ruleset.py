@@ -67,7 +67,7 @@ def _elements(plan: NodePlan) -> dict[str, dict[str, str]]:
         found["pod_ranges%d" % family] = dict.fromkeys(plan.last_resort.ranges.of(family), "")
     falling = {slot.number for slot in worker.slots if slot.falls_back}
     marks = {answer.number: "0x%08x" % answer_mark(answer.number) for answer in worker.answers}
-    found["answer_slots"] = {marks[a.number]: "jump slot.%d" % a.slot for a in worker.answers}
+    found["answer_slots"] = {marks[a.number]: "goto slot.%d" % a.slot for a in worker.answers}
     falls = (a for a in worker.answers if a.slot in falling)
     found["answers_that_fall_back"] = {marks[a.number]: "jump waits.%d" % a.slot for a in falls}
     return found

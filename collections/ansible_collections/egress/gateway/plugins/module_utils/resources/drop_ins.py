@@ -15,11 +15,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.egress.gateway.plugins.module_utils.contract.names import RULESET
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError, run
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, path_of, write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
+from ansible_collections.egress.gateway.plugins.module_utils.resources.load_ruleset import load_ruleset
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 _NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
@@ -80,8 +80,7 @@ def drop_ins(paths: Paths) -> Mapping[Path, str]:
 
 def nftables_text(paths: Paths) -> str:
     """Our table comes back with the job that flushed it, before whatever waits for that job goes on."""
-    load = "-/bin/sh -c '[ ! -e %(file)s ] || exec nft -f %(file)s'" % {"file": paths.file(RULESET)}
-    lines = "\n".join("%s=%s" % (key, load) for key in ("ExecStartPost", "ExecReload", "ExecStopPost"))
+    lines = "\n".join("%s=-%s" % (key, load_ruleset(paths)) for key in ("ExecStartPost", "ExecReload", "ExecStopPost"))
     return "# Written by the Ansible collection egress.gateway, which also removes it.\n[Service]\n%s\n" % lines
 
 

@@ -142,6 +142,11 @@ def file_key(path: Path) -> Key:
     return Key.of("file", str(path))
 
 
+def file_item(text: str, bits: int = 0, path: Path | None = None, origin: str = "") -> Item:
+    """Of a file of ours; with its ``path`` one that is there."""
+    return _item(text, bits, origin=origin) if path is None else _item(text, _mode(path), _owner(path), origin)
+
+
 def _item(text: str, bits: int, owner: str = "", origin: str = "") -> Item:
     code = digest(text)[:19]
     fields = {"content": code, "mode": bits, "owner": owner}

@@ -43,7 +43,8 @@ def _of_worker(worker: WorkerRole) -> Iterator[tuple[str, str]]:
         yield _mark(answer_mark(answer.number)), answer.origin
     for family in FAMILIES:
         for source in (*worker.pods.of(family), *worker.subnets.of(family)):
-            yield source.source, "%s (%s)" % (source.owner, met[source.chain])
+            said = met.get(source.chain)
+            yield source.source, "%s (%s)" % (source.owner, said) if said else source.owner
 
 
 def _of_gateway(plan: NodePlan) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.command impo
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import irregular, write
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key, Part
+from ansible_collections.egress.gateway.plugins.module_utils.resources.load_ruleset import load_ruleset
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
 GUARD_UNIT = "egress-gateway-guard.service"
@@ -212,6 +213,8 @@ WantedBy=multi-user.target
 
 def _load(paths: Paths, name: str) -> str:
     """The same for every node and bundle: at boot the files may be those of the bundle before."""
+    if name == RULESET:
+        return load_ruleset(paths)
     return "/bin/sh -c '[ ! -e %(file)s ] || exec %(tool)s %(file)s'" % {
         "file": paths.file(name),
         "tool": LOADERS[name],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,10 @@ def remove_traces(paths: Paths, everything: bool) -> None:
         found = list(paths.runtime.iterdir())
         if everything or found == [paths.lock]:
             for path in found:
-                path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
     for directory in (paths.runtime, *([paths.state] if everything else [])):
         with contextlib.suppress(OSError):  # not empty, or a mount point
             directory.rmdir()

@@ -264,7 +264,7 @@ def test_without_a_gate_nothing_is_wanted(node: Node) -> None:
 def keep(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeepGate:
     paths = replace(Paths(), config=tmp_path / "config", runtime=tmp_path / "run", state=tmp_path / "state")
     paths.config.mkdir()
-    monkeypatch.setattr(agent_gate, "installed", lambda _paths: NodeBundle({}, node.plan()))
+    monkeypatch.setattr(agent_gate, "installed", lambda _paths: NodeBundle({}, node.plan(), node.plan()))
     return KeepGate(paths, False)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.egress.gateway.plugins.module_utils import bundle
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import installed
 from ansible_collections.egress.gateway.plugins.module_utils.checks import facts
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
@@ -24,9 +23,8 @@ LEFT = [
 ]
 
 
-def test_what_the_node_holds_is_known_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "read_plan", lambda text, ruleset: text)
-    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+def test_what_the_node_holds_is_known_all_the_same(tmp_path: Path, plan_text: str) -> None:
+    (tmp_path / "plan.json").write_text(plan_text, encoding="utf-8")
     (tmp_path / "watch").write_text("#!/bin/sh\n", encoding="utf-8")
     for name in LEFT:
         (tmp_path / name).write_bytes(b"\xff")

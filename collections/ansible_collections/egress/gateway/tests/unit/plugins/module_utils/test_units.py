@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import Finished
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources import units
+from ansible_collections.egress.gateway.plugins.module_utils.resources.load_ruleset import load_ruleset
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import bring, clear
 from ansible_collections.egress.gateway.plugins.module_utils.resources.units import (
     AGENT_UNIT,
@@ -147,10 +148,9 @@ def test_a_gateway_that_becomes_a_worker_loses_one_unit(tmp_path: Path, systemct
 
 def test_what_is_loaded_at_boot_is_what_the_node_has() -> None:
     started = [line for line in units.restore_unit(Paths()).splitlines() if line.startswith("ExecStart=")]
-    assert started == [
+    assert started == ["ExecStart=" + load_ruleset(Paths())] + [
         "ExecStart=/bin/sh -c '[ ! -e /etc/egress-gateway/%s ] || exec %s /etc/egress-gateway/%s'" % (name, tool, name)
         for name, tool in (
-            ("nftables.nft", "nft -f"),
             ("vxlan.batch", "ip -batch"),
             ("fdb.batch", "bridge -batch"),
             ("sysctl.conf", "sysctl -p"),
