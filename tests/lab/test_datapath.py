@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from egress_compiler.lab import TCP_PORT, ProbeTarget, down, kill
+from egress_compiler.lab import ProbeTarget, down
 from egress_compiler.lab.example import RunningExample, example_inputs, running_example, up_example
 from egress_compiler.pipeline import compile_bundle
 from tests.lab.by_hand import (
@@ -23,39 +22,9 @@ from tests.lab.by_hand import (
     wait_for,
     wrong_rows,
 )
+from tests.lab.open_connection import OpenConnection
 
 pytestmark = pytest.mark.lab
-LONG_LIVED = """
-import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
-stream = connection.makefile("rw")
-print(stream.readline().split()[0], flush=True)
-for line in sys.stdin:
-    stream.write(line)
-    stream.flush()
-    print(stream.readline().strip(), flush=True)
-"""
-
-
-class OpenConnection:
-    """A TCP connection from a pod that stays open; its first answer is the source address seen."""
-
-    def __init__(self, running: RunningExample, pod: str, address: str) -> None:
-        self._process = running.lab.popen(
-            pod, ["python3", "-c", LONG_LIVED, address, str(TCP_PORT)], stdin=subprocess.PIPE
-        )
-        assert self._process.stdout is not None
-        self.seen = self._process.stdout.readline().strip()
-
-    def says(self, word: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
-
-    def close(self) -> None:
-        kill(self._process)
 
 
 def example(name: str) -> Iterator[RunningExample]:
@@ -92,7 +61,7 @@ def test_the_guides_policy_gives_the_visitor_its_address(quickstart: RunningExam
 
 
 def test_connections_open_before_apply_survive_and_all_pods_leave_as_expected(ha: RunningExample) -> None:
-    open_before = [OpenConnection(ha, pod, a) for pod in (WORKER_POD, GATEWAY_POD) for a in far(ha)]
+    open_before = [OpenConnection(ha.lab, pod, a) for pod in (WORKER_POD, GATEWAY_POD) for a in far(ha)]
     before = [connection.seen for connection in open_before]
     apply_by_hand(ha.lab, ha.compilation)
     assert [connection.says("still here") for connection in open_before] == ["still here"] * len(open_before)
@@ -163,7 +132,7 @@ def test_packets_that_conntrack_calls_invalid_do_not_leak(ha: RunningExample) ->
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
 def test_addresses_stay_when_a_gateway_loses_its_uplink(ha: RunningExample, family: int) -> None:
     target = ProbeTarget("udp", far(ha)[family])
-    connection = OpenConnection(ha, WORKER_POD, far(ha)[family])
+    connection = OpenConnection(ha.lab, WORKER_POD, far(ha)[family])
     with ha.lab.outage(WORKER_POD, target, 6) as meter:
         time.sleep(1)
         ha.lab.cut("gw1")
@@ -179,7 +148,7 @@ def test_addresses_stay_when_a_gateway_loses_its_uplink(ha: RunningExample, fami
 
 def test_a_gateways_own_pod_follows_the_master(ha: RunningExample) -> None:
     """Where its own node is backup, a gateway's pod goes through the tunnel; what it has open stays open."""
-    kept = [OpenConnection(ha, GATEWAY_POD, address) for address in far(ha)]
+    kept = [OpenConnection(ha.lab, GATEWAY_POD, address) for address in far(ha)]
     stop_keepalived(ha.lab, "gw1")
     wait_for(lambda: holds(ha.lab, "gw2", "172.31.255.254"), "gw2 to take over")
     for result in ha.lab.probe(GATEWAY_POD, [ProbeTarget("udp", a) for a in far(ha)]):

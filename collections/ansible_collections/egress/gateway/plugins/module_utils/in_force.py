@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.plan impor
 from ansible_collections.egress.gateway.plugins.module_utils.contract.pod_lines import pod_lines
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import reader_of
 
-_DEPENDS_ON = (PLAN, RULESET, MEMBERS)
+DEPENDS_ON = (PLAN, RULESET, MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,17 @@ class InForce:
     supplement: str
 
 
-def in_force_text(files: Mapping[str, str], known: str, found: InForce) -> str:
-    """For the bundle's ``files`` and the text of what is known."""
+def codes(files: Mapping[str, str]) -> tuple[int, ...]:
+    """Of those of a bundle's files by which it is worked out."""
+    return tuple(zlib.crc32(files.get(name, "").encode()) for name in DEPENDS_ON)
+
+
+def in_force_text(of_files: Sequence[int], known: str, found: InForce) -> str:
+    """For a bundle's files, by their codes, and the text of what is known."""
     worker = asdict(found.plan.worker)
     worker["pods"] = [asdict(line) for line in pod_lines(found.plan.worker.pods)]
     kept = {
-        "of": _of(files, known, found.supplement),
+        "of": _of(of_files, known, found.supplement),
         "worker": worker,
         "last_resort": asdict(found.plan.last_resort),
         "cut": found.plan.cut,
@@ -48,7 +53,7 @@ def read_in_force(text: str, files: Mapping[str, str], known: str, static: NodeP
     """None where it was kept for other files, or is damaged: then it is to be worked out again."""
     try:
         kept: Any = json.loads(text)
-        if kept["of"] != _of(files, known, supplement):
+        if kept["of"] != _of(codes(files), known, supplement):
             return None
         plan = replace(
             static,
@@ -61,5 +66,5 @@ def read_in_force(text: str, files: Mapping[str, str], known: str, static: NodeP
     return InForce(plan, supplement)
 
 
-def _of(files: Mapping[str, str], known: str, supplement: str) -> list[int]:
-    return [zlib.crc32(text.encode()) for text in (*(files.get(name, "") for name in _DEPENDS_ON), known, supplement)]
+def _of(of_files: Sequence[int], known: str, supplement: str) -> list[int]:
+    return [*of_files, *(zlib.crc32(text.encode()) for text in (known, supplement))]

@@ -104,6 +104,16 @@ class Paths:
         return self.runtime / "agent.loaded"
 
     @property
+    def gate(self) -> Path:
+        """Which container has which addresses, as the gate at pod start tells."""
+        return self.state / "gate.json"
+
+    @property
+    def follow_changing(self) -> Path:
+        """There while the kernel may have what the file of known pods has not."""
+        return self.runtime / "follow.changing"
+
+    @property
     def lock(self) -> Path:
         return self.runtime / "lock"
 

@@ -25,12 +25,12 @@ from ansible_collections.egress.gateway.plugins.module_utils.agent.restore impor
     KeepOpen,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.agent.service import listening
+from ansible_collections.egress.gateway.plugins.module_utils.agent.supervision import Supervisor
 from ansible_collections.egress.gateway.plugins.module_utils.agent.tasks import Schedule, Task
 from ansible_collections.egress.gateway.plugins.module_utils.agent.xtables import LockWatch
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import limits
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
-ENTRY = "agent.main"
 _COMMAND_SECONDS = 30
 """For one command: less than an apply waits for the lock."""
 _NICE = -10
@@ -75,5 +75,6 @@ def main() -> None:
     for schedule in schedules:
         schedule.tick()
     look()
+    Supervisor(loop, paths).tick()
     listening(paths)
     loop.run()

@@ -111,7 +111,7 @@ class Agent(Resource):
 @cache
 def _zipapp() -> bytes:
     # Named here so that Ansible brings it to the node; the resources that it uses import this module.
-    from ansible_collections.egress.gateway.plugins.module_utils.agent.main import ENTRY
+    from ansible_collections.egress.gateway.plugins.module_utils.agent.entry import ENTRY
 
     return zipapp(ENTRY)
 

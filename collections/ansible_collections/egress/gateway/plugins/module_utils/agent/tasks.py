@@ -12,7 +12,6 @@ import ctypes
 import json
 import os
 import signal
-import syslog
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.agent.loop import Loop
 from ansible_collections.egress.gateway.plugins.module_utils.agent.netlink import EVERYTHING
+from ansible_collections.egress.gateway.plugins.module_utils.kernel.log import ERROR, WARNING, log
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import listed
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -162,7 +162,7 @@ class Schedule:
         if report.problem != self._problem:
             self._problem = report.problem
             if report.problem:
-                log(syslog.LOG_ERR, "%s: %s" % (self.task.name, report.problem))
+                log(ERROR, "%s: %s" % (self.task.name, report.problem))
         if report.again is not None:
             self.loop.later(report.again, lambda: self.hear(self.task.hears))
         self.hear(frozenset())
@@ -170,11 +170,11 @@ class Schedule:
     def _tell(self, report: Report) -> None:
         """Once for each repair, and once for many that follow one another."""
         if self._fight.repairs <= _FREE:
-            log(syslog.LOG_WARNING, "%s: %s" % (self.task.name, listed(report.repaired)))
+            log(WARNING, "%s: %s" % (self.task.name, listed(report.repaired)))
         elif not self._fight.told:
             self._fight.told = True
             text = "%s: %s is taken away again and again (%d times): it is put back more and more slowly"
-            log(syslog.LOG_ERR, text % (self.task.name, listed(report.repaired), self._fight.repairs))
+            log(ERROR, text % (self.task.name, listed(report.repaired), self._fight.repairs))
 
 
 def _child(task: Task, kinds: frozenset[str], pipe: int) -> None:
@@ -191,8 +191,3 @@ def _child(task: Task, kinds: frozenset[str], pipe: int) -> None:
             answer.write(json.dumps(asdict(report)).encode())
     finally:
         os._exit(0)
-
-
-def log(level: int, text: str) -> None:
-    syslog.openlog("egress-gateway")
-    syslog.syslog(level, text)

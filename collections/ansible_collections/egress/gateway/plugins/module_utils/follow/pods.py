@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.follow.objects impo
 )
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+_MIRROR = "kubernetes.io/config.mirror"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 # A pod has 11 kB, a namespace 1 kB.
 _PODS_A_PAGE = 100
@@ -37,6 +39,8 @@ class Pod(NamedTuple):
     """It is being deleted, or its node has not been heard of: another pod may have its addresses already."""
     bad_addresses: int
     """What stands among its addresses and is none."""
+    runtime_uid: str
+    """By which the kubelet knows it, and the runtime: another one where the API has but a mirror of a static pod."""
 
     @property
     def key(self) -> Key:
@@ -83,7 +87,16 @@ def pod(raw: Mapping[str, Any], meta: Meta) -> Pod:
         finished=phase in _FINISHED,
         leaving=meta.deleting or phase == "Unknown",
         bad_addresses=bad,
+        runtime_uid=_runtime_uid(raw, meta),
     )
+
+
+def _runtime_uid(raw: Mapping[str, Any], meta: Meta) -> str:
+    try:
+        mirrored = mapping(mapping(raw, "metadata"), "annotations").get(_MIRROR)
+    except BadObject:
+        return meta.uid
+    return sys.intern(mirrored) if isinstance(mirrored, str) and mirrored else meta.uid
 
 
 def _addresses(status: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:

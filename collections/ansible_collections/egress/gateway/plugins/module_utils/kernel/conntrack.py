@@ -81,3 +81,9 @@ def _deletion(connection: Connection) -> list[str]:
     elif "zone-orig" in fields:
         words += ["--orig-zone", fields["zone-orig"]]
     return words
+
+
+def end_all_from(address: str) -> None:
+    """Every connection that began from an address. Where there is none, or no conntrack, that is no failure."""
+    if find("conntrack") is not None:
+        run(["conntrack", "-D", "-f", "ipv6" if ":" in address else "ipv4", "-s", address], check=False)

@@ -29,7 +29,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.kernel.reading impo
 from ansible_collections.egress.gateway.plugins.module_utils.resources.key import Key
 from ansible_collections.egress.gateway.plugins.module_utils.resources.resource import Change, Item, Items, Resource
 
-_TAKEN_AWAY = (ENTER_PREFERENCE, LAST_PREFERENCE, PASS_PREFERENCE, SKIP_PREFERENCE, END_PREFERENCE)
+TAKEN_AWAY = (ENTER_PREFERENCE, LAST_PREFERENCE, PASS_PREFERENCE, SKIP_PREFERENCE, END_PREFERENCE)
 """The last resort's, in the order in which they may go: its entrance first, and last where all others lead.
 
 So none refuses what a host sends while others are missing; they come in the order of the contract for the same reason.
@@ -56,7 +56,7 @@ class Rules(Resource):
         self._found = {
             _rule_key(found.rule, found.protocol, found.more): found
             for found in self._kernel.rules()
-            if _is_ours(found) and (found.rule.preference in _TAKEN_AWAY) == self._last
+            if _is_ours(found) and (found.rule.preference in TAKEN_AWAY) == self._last
         }
         return {key: Item(spelling.action(found.rule)) for key, found in self._found.items()}
 
@@ -78,7 +78,7 @@ class Rules(Resource):
         if change.action != "remove":
             return -1
         preference = self._found[change.key].rule.preference
-        return _TAKEN_AWAY.index(preference) if preference in _TAKEN_AWAY else 0
+        return TAKEN_AWAY.index(preference) if preference in TAKEN_AWAY else 0
 
     def _narrower(self, wanted: IpRule) -> list[KernelRule]:
         """Rules in the place of a wanted one that ask for more: to the kernel the wanted one may exist already."""

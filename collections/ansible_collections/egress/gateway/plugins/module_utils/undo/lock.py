@@ -18,15 +18,20 @@ from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 _WAIT = 60
 """Seconds; an apply takes one or two."""
+_PAUSE = 0.02
+
+
+class Busy(NodeError):
+    """Another run has the lock."""
 
 
 @contextlib.contextmanager
-def held(paths: Paths) -> Iterator[None]:
-    """Held until the end of the block; NodeError when another run does not end in time.
+def held(paths: Paths, seconds: float = _WAIT) -> Iterator[None]:
+    """Held until the end of the block; Busy when another run does not end in time.
 
     The kernel drops the lock with the process, however that ends.
     """
-    descriptor = _take(paths)
+    descriptor = _take(paths, seconds)
     try:
         yield
     finally:
@@ -51,8 +56,8 @@ def remove_traces(paths: Paths, everything: bool) -> None:
             directory.rmdir()
 
 
-def _take(paths: Paths) -> int:
-    end = time.monotonic() + _WAIT
+def _take(paths: Paths, seconds: float) -> int:
+    end = time.monotonic() + seconds
     while True:
         paths.runtime.mkdir(mode=0o755, exist_ok=True)
         try:
@@ -67,8 +72,8 @@ def _take(paths: Paths) -> int:
             pass
         os.close(descriptor)
         if time.monotonic() > end:
-            raise NodeError("another run has held %s for %d seconds" % (paths.lock, _WAIT))
-        time.sleep(0.1)
+            raise Busy("another run has held %s for %d seconds" % (paths.lock, seconds))
+        time.sleep(_PAUSE)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
