@@ -217,6 +217,23 @@ def test_a_follower_that_hangs_is_replaced(followed: Cluster, started: list[Talk
     assert followed.seen(pod) == set(EIPS["one"])
 
 
+def test_verify_asks_the_api_what_a_follower_has_not_heard(followed: Cluster, started: list[Talker]) -> None:
+    node = followed.nodes[NODE]
+    pod = followed.start("drill/unheard", NODE, 98)
+    started.append(pod)
+    node.signal_agent("STOP")
+    try:
+        followed.tell(pod, {"app": "one"})
+        assert [(one["object"], one["expected"], one["actual"]) for one in node.verify()] == [
+            (f"pod drill/unheard {address}", "EgressPolicy drill/one", None) for address in pod.addresses
+        ]
+    finally:
+        node.signal_agent("CONT")
+    followed.until_seen(pod, *EIPS["one"])
+    assert node.verify() == []
+    assert node.module("info")["egress_info"]["following"]["synced"] is True
+
+
 def test_without_an_api_what_is_known_stays_and_what_is_new_waits(followed: Cluster, started: list[Talker]) -> None:
     followed.renote()
     known, late = followed.start("drill/known", NODE, 95), followed.start("drill/late", NODE, 96)
