@@ -52,6 +52,9 @@ class Loop:
     def _drain(source: socket.socket) -> None:
         source.recv(64)
 
+    def close(self) -> None:
+        self._selector.close()
+
     def run(self) -> None:
         while self._running:
             wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None

@@ -94,45 +94,39 @@ class Supervisor:
 
     def _start(self) -> None:
         parent = os.getpid()
+        here, there = os.pipe()
         try:
             child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                bufsize=0,
+                stdout=there,
                 env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
                 cwd="/",
                 preexec_fn=lambda: _end_with(parent),
             )
         except (OSError, subprocess.SubprocessError) as error:
+            os.close(here)
             self._fail("the follower does not start: %s" % error)
             return
+        finally:
+            os.close(there)
         self._child = child
         self._started = self._heard = self._clock()
         self._silence, self._ending = BUSY_SECONDS, None  # for its start
-        assert child.stdout is not None
-        os.set_blocking(child.stdout.fileno(), False)
-        self._loop.watch(child.stdout, self._hear)
+        self._loop.watch(here, lambda: self._hear(child, here))
 
-    def _hear(self) -> None:
-        assert self._child is not None
-        assert self._child.stdout is not None
-        try:
-            data = os.read(self._child.stdout.fileno(), 65536)
-        except BlockingIOError:
-            return
+    def _hear(self, child: subprocess.Popen[bytes], pipe: int) -> None:
+        data = os.read(pipe, 65536)
         if data:
             self._heard = self._clock()
             self._silence = BUSY_SECONDS if data.endswith(BUSY) else SILENT_SECONDS
         else:
-            self._ended()
+            self._loop.forget(pipe)
+            os.close(pipe)
+            self._ended(child)
 
-    def _ended(self) -> None:
-        child, self._child = self._child, None
-        assert child is not None
-        assert child.stdout is not None
-        self._loop.forget(child.stdout)
-        child.stdout.close()
+    def _ended(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = None
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         status = child.wait()

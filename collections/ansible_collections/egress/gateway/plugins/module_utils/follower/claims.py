@@ -34,7 +34,7 @@ class Container:
 
     @property
     def pod(self) -> str:
-        """Its pod's uid, or what comes nearest."""
+        """Its pod's uid, or what comes nearest where the runtime does not tell it."""
         return self.uid or "%s/%s" % (self.namespace, self.name)
 
 
@@ -104,9 +104,10 @@ class Claims:
     def end(self, pod: str, addresses: Iterable[str]) -> None:
         self._mark(pod, self._ended.get(pod, frozenset()).union(addresses))
 
-    def forget(self, pod: str) -> None:
+    def forget(self, names: Iterable[str]) -> None:
         """The API has no such pod any more."""
-        self._ended.pop(pod, None)
+        for name in names:
+            self._ended.pop(name, None)
 
     def holder(self, address: str) -> Container | None:
         return self._indexed().by_address.get(address)
@@ -114,10 +115,10 @@ class Claims:
     def of_pod(self, pod: str) -> Sequence[Container]:
         return self._indexed().by_pod.get(pod, ())
 
-    def addresses(self, pod: str, told: Sequence[str]) -> tuple[str, ...]:
-        """A pod's, of which the API has ``told`` these."""
-        ended = self._ended.get(pod, frozenset())
-        mine = [address for one in self.of_pod(pod) for address in one.addresses]
+    def addresses(self, names: Sequence[str], told: Sequence[str]) -> tuple[str, ...]:
+        """A pod's, by the names that its containers may call it; the API has ``told`` these."""
+        ended = frozenset().union(*(self._ended.get(name, ()) for name in names))
+        mine = [address for name in names for one in self.of_pod(name) for address in one.addresses]
         return tuple(dict.fromkeys([*mine, *(a for a in told if a not in ended and self.holder(a) is None)]))
 
     def _end_all(self, addresses: Iterable[str], others: Mapping[str, Iterable[str]]) -> None:

@@ -50,6 +50,9 @@ class Enforcer:
         self._whole = paths.follow_changing.exists()
         """An earlier run was ended between the kernel and the file."""
 
+    def close(self) -> None:
+        self.standing.close()
+
     @property
     def outdated(self) -> bool:
         """Whether somebody has changed the bundle since."""

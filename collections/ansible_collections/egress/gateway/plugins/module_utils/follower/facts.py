@@ -44,7 +44,7 @@ class Facts:
     def pods_changed(self, changes: Iterable[Change[Pod]], now: float) -> None:
         for change in changes:
             if change.old is not None and (change.new is None or change.new.uid != change.old.uid):
-                self.claims.forget(change.old.runtime_uid)
+                self.claims.forget(_names(change.old))
                 self._pods.pop(change.old.key, None)
             if change.new is not None:
                 self._set(change.new, now)
@@ -99,17 +99,11 @@ class Facts:
             pod = told.pod
             if pod.namespace not in self._namespaces or pod.finished or pod.host_network:
                 continue
-            addresses = self._addresses(pod)
+            addresses = self.claims.addresses(_names(pod), pod.sources)
             if addresses:
                 yield KnownPod(
                     namespace=pod.namespace, name=pod.name, uid=pod.uid, labels=pod.labels, addresses=addresses
                 )
-
-    def _addresses(self, pod: Pod) -> tuple[str, ...]:
-        told, nameless = self.claims.addresses(pod.runtime_uid, pod.sources), "%s/%s" % pod.key
-        if self.claims.of_pod(nameless) and not pod.leaving:
-            return self.claims.addresses(nameless, told)
-        return told
 
     def _unknown(self) -> Iterator[Container]:
         return (one for one in self.claims.containers.values() if self.pod(one) is None)
@@ -119,6 +113,11 @@ class Facts:
         for one in unknown:
             if not self.selectable(members, one.namespace):
                 yield KnownPod(namespace=one.namespace, name=one.name, uid=one.uid, labels={}, addresses=one.addresses)
+
+
+def _names(pod: Pod) -> tuple[str, str]:
+    """As its containers' records have it."""
+    return pod.runtime_uid, "%s/%s" % pod.key
 
 
 def pods_of(known: Known) -> Iterator[Pod]:

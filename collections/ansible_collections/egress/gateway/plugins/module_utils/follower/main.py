@@ -44,6 +44,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.undo import lock
 
 BEAT_SECONDS = 2.0
 _COMMAND_SECONDS = 30
+_JOIN_SECONDS = 10.0
 _SOON = 0.02
 """Seconds until another attempt while somebody else's run has the lock."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
@@ -76,6 +77,8 @@ class Follower:
         self._failures = 0
         self._kubeconfig = kubeconfig_of(self._follow)
         self._reflectors: list[Reflector[Any]] = []
+        self._threads: list[threading.Thread] = []
+        self._server: Server | None = None
 
     @property
     def _follow(self) -> Follow:
@@ -87,16 +90,24 @@ class Follower:
         self._loop.watch(self._woken, self._hear)
         self._gate.take_spool()
         self._apply()
-        Server(self._loop, self._paths.follow_socket, self._gate.ask)
+        self._server = Server(self._loop, self._paths.follow_socket, self._gate.ask)
         known, credentials = self._enforcer.known, Credentials(self._kubeconfig)
         self._reflect("namespaces", NAMESPACES, credentials, list(facts.namespaces_of(known)))
         node = self._enforcer.standing.plan.node
         self._reflect("pods", pods_of(node), credentials, list(facts.pods_of(known)))
         self._beat()
 
-    def stop(self) -> None:
+    def close(self) -> None:
+        """Once the loop has ended."""
         for reflector in self._reflectors:
             reflector.stop()
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS)
+        if self._server is not None:
+            self._server.close()
+        self._enforcer.close()
+        for end in (self._wake, self._woken):
+            os.close(end)
 
     def _reflect(self, kind: str, resource: Resource[Any], credentials: Credentials, known: Sequence[Any]) -> None:
         reflector = Reflector(
@@ -108,7 +119,8 @@ class Follower:
             self._timing,
         )
         self._reflectors.append(reflector)
-        threading.Thread(target=self._run, args=(reflector,), daemon=True).start()
+        self._threads.append(threading.Thread(target=self._run, args=(reflector,), daemon=True))
+        self._threads[-1].start()
 
     def _run(self, reflector: Reflector[Any]) -> None:
         try:

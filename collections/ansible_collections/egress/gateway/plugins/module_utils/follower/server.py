@@ -43,9 +43,13 @@ class Server:
         self._socket.listen(_BACKLOG)
         loop.watch(self._socket, self._accept)
 
+    def close(self) -> None:
+        for end in (self._socket, *self._clients):
+            end.close()
+
     def _accept(self) -> None:
         try:
-            client, _ = self._socket.accept()
+            client, _address = self._socket.accept()
         except OSError:  # it went away
             return
         if len(self._clients) >= MOST_CLIENTS:
@@ -64,7 +68,7 @@ class Server:
         except OSError:
             more = b""
         data += more
-        line, newline, _ = bytes(data).partition(b"\n")
+        line, newline, _more = bytes(data).partition(b"\n")
         if not newline and more and len(data) <= MOST_BYTES:
             return
         self._loop.forget(client)

@@ -42,7 +42,11 @@ class Standing:
                 raise NotFollowed
             self.follow: Follow = self.plan.follow
             self._file: BinaryIO = paths.file(MEMBERS).open("rb")
-            self.members = MembersFile(self._file)
+            try:
+                self.members = MembersFile(self._file)
+            except BaseException:
+                self._file.close()
+                raise
             self.codes = tuple(_code(paths.file(name)) for name in DEPENDS_ON)
         except FileNotFoundError as error:
             if error.filename == str(paths.file(PLAN)):

@@ -48,7 +48,7 @@ class Teller:
         self._states: dict[str, State] = {}
         self._problem = ""
         self._told: tuple[bool, str] | None = None
-        self._status = Status(False, wall(), "not listed yet", 0, 0, 0.0, wall())
+        self._status = Status(False, wall(), _NOT_YET.reason, 0, 0, 0.0, wall())
 
     @property
     def synced(self) -> bool:
@@ -60,7 +60,7 @@ class Teller:
         if self._problem:
             return self._problem
         behind = [self._states.get(kind, _NOT_YET) for kind in _KINDS]
-        return next((state.reason or "not listed yet" for state in behind if not state.synced), "")
+        return next((state.reason or _NOT_YET.reason for state in behind if not state.synced), "")
 
     def state(self, kind: str, state: State) -> None:
         self._states[kind] = state
@@ -86,7 +86,7 @@ class Teller:
         synced = not reason
         times = [state.since for state in self._states.values() if state.synced == synced] or [self._wall()]
         self._set(synced=synced, since=max(times) if synced else min(times), reason=reason)
-        if (synced, reason) != self._told and (synced or self._states or self._problem):
+        if (synced, reason) != self._told and reason != _NOT_YET.reason:
             self._told = (synced, reason)
             if synced:
                 self._tell(INFO, "follower: pods and namespaces are followed")
