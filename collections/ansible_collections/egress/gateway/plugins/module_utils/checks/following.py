@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle
 from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import BLOCKED, UNGOVERNED, Known
-from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, NodePlan
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, Follow, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan
 from ansible_collections.egress.gateway.plugins.module_utils.follow.api import Api
 from ansible_collections.egress.gateway.plugins.module_utils.follow.credentials import Credentials
@@ -113,9 +113,9 @@ def _settled_pods(
 
 def known_to_api(paths: Paths, bundle: NodeBundle, seconds: float) -> Known:
     """What the follower would hold if it had nothing but what the API says, and the gate. Raises FollowError."""
-    assert bundle.static.follow is not None
+    follow = bundle.static.follow or Follow()
     facts = Facts(Known(), Claims.read(paths.gate))
-    credentials = Credentials(kubeconfig_of(bundle.static.follow))
+    credentials = Credentials(kubeconfig_of(follow))
     with _limited(Api(credentials), seconds) as api:
         Reflector(api, NAMESPACES, facts.namespaces_changed).list_once()
         Reflector(api, pods_of(bundle.static.node), lambda changes: facts.pods_changed(changes, 0.0)).list_once()
