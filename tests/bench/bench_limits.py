@@ -1,7 +1,7 @@
 """What commands cost at Kubernetes' own limits: 5,000 nodes, 150,000 pods and 10,000 policies, from a slim snapshot.
 
-`make bench PYTEST_ARGS="-k limits"`, or `python -m tests.bench.bench_limits [SIZE [followed]]`, 5 being the limits.  Each command
-is a process of its own: processor seconds, those of the kernel included, and the most memory that it had.
+`make bench PYTEST_ARGS="-k limits"`, or `python -m tests.bench.bench_limits [SIZE [followed]]`, 5 being the limits.
+Each command is a process of its own: processor seconds, those of the kernel included, and the most memory that it had.
 """
 
 from __future__ import annotations
