@@ -16,11 +16,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     read_files,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.checks import preflight
+from ansible_collections.egress.gateway.plugins.module_utils.checks.following import ASK_SECONDS, known_to_api
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
+from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES
+from ansible_collections.egress.gateway.plugins.module_utils.follow.errors import FollowError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
-from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import known_in_force
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
@@ -137,11 +140,34 @@ def _keep_promise(outcome: Outcome, paths: Paths, confirm_seconds: int, newly: b
 
 
 def _read(paths: Paths, service: bool, wanted: NodeBundle | None) -> Transition:
-    wanted = wanted.with_known(read_known(paths)) if wanted else None
     try:
-        return Transition(paths, service, wanted, installed(paths))
+        before, unreadable = installed(paths), None
     except NodeError as error:
-        return Transition(paths, service, wanted, None, unreadable=error)
+        before, unreadable = None, error
+    unknown = None
+    try:
+        wanted = wanted and _with_known(paths, wanted, before)
+    except NodeError as error:
+        unknown = error
+    return Transition(paths, service, wanted, before, unreadable, unknown)
+
+
+def _with_known(paths: Paths, wanted: NodeBundle, before: NodeBundle | None) -> NodeBundle:
+    """With the pods that the node knows. One that begins to follow its pods asks for them, and does not lose any.
+
+    Where there is nobody to ask, and nothing to lose, it begins without: the follower goes on asking.
+    """
+    if wanted.static.follow is None or paths.known.exists():
+        return wanted.with_known(known_in_force(paths))
+    try:
+        return wanted.with_known(known_to_api(paths, wanted, ASK_SECONDS))
+    except FollowError as error:
+        if before is not None and any(before.plan.worker.pods.of(family) for family in FAMILIES):
+            raise NodeError(
+                "the node is to follow its pods, and its API server does not tell which it has: %s. Their egress IPs "
+                "would be lost" % error
+            ) from error
+        return wanted
 
 
 def _prepare(transition: Transition, confirm_seconds: int) -> Outcome:
@@ -155,6 +181,8 @@ def _prepare(transition: Transition, confirm_seconds: int) -> Outcome:
         outcome.warnings.append("%s stays, for it holds %s" % (paths.config, ", ".join(strange)))
     try:
         preflight.require_tools(wanted)
+        if transition.unknown is not None:
+            raise transition.unknown
         outcome.changes = differences(transition)
         if confirm_seconds and unreadable is not None:
             raise NodeError("with a time limit the node must be able to go back, and it cannot: %s" % unreadable)

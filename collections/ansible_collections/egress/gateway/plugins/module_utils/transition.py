@@ -49,7 +49,8 @@ _FAILOVER = 0.5
 class Transition:
     """What the node is to hold, ``wanted``, and what it holds, ``before``; None means nothing of ours.
 
-    Where what it holds cannot be read, ``before`` is None and ``unreadable`` says why. ``service`` says whether systemd
+    Where what it holds cannot be read, ``before`` is None and ``unreadable`` says why. ``unknown`` says why nobody can
+    tell which pods it has. ``service`` says whether systemd
     runs the daemons.
     """
 
@@ -58,6 +59,7 @@ class Transition:
     wanted: NodeBundle | None
     before: NodeBundle | None
     unreadable: NodeError | None = None
+    unknown: NodeError | None = None
     kernel: Kernel = field(default_factory=Kernel)
 
     def back(self) -> Transition:

@@ -39,7 +39,7 @@ def pod(**more: Any) -> Pod:
 def test_a_pod() -> None:
     status = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "FD00:0::1"}]}
     one = pod(metadata={"labels": {"app": "web"}}, spec={"nodeName": "n1"}, status=status)
-    wanted = Pod("shop", "web-0", "u-1", {"app": "web"}, ("10.0.0.1", "fd00::1"), False, False, False, 0)
+    wanted = Pod("shop", "web-0", "u-1", {"app": "web"}, ("10.0.0.1", "fd00::1"), False, False, False, 0, "u-1")
     assert one == wanted
     assert one.sources == one.addresses
     assert one.key == ("shop", "web-0")
