@@ -127,6 +127,9 @@ def events(lab: FollowingLab, agent: bool) -> list[float]:
         lab.node.signal_agent("CONT")
     for number in range(EVENTS):
         put(lab, number)
+    settled = f"policy.egp.ns-{EVENTS - 1}.policy-{EVENTS - 1}"
+    lab.until(lambda: lab.elements()[f"10.244.3.{EVENTS}"] == settled)
+    time.sleep(2)
     return found
 
 

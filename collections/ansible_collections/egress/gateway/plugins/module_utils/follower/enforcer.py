@@ -9,11 +9,16 @@ somebody has changed the table, the table is loaded as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.gateway.plugins.module_utils.connections import to_end
-from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import Known, Members, with_pods
+from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import (
+    Known,
+    Members,
+    Selection,
+    with_pods,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.contract.membership_ruleset import script
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan
@@ -45,8 +50,7 @@ class Enforcer:
         self._busy = busy
         self.known = read_known(paths)
         self.standing = Standing(paths)
-        self.plan = self._effective(self.known)
-        self._steering = Steering.of(self.plan)
+        self._remember_bundle()
         self._whole = paths.follow_changing.exists()
         """An earlier run was ended between the kernel and the file."""
 
@@ -82,7 +86,7 @@ class Enforcer:
             return True
 
     def _write(self, known: Known, plan: NodePlan) -> None:
-        supplement = script(self.standing.plan, plan, self.standing.members.lines)
+        supplement = script(self.standing.plan, plan, self._lines)
         texts = texts_of(self._paths, self.standing.codes, known_text(known), InForce(plan, supplement))
         for path, text in texts.items():
             write(path, text, MODE)
@@ -92,16 +96,34 @@ class Enforcer:
         old, self.standing = self.standing, Standing(self._paths)
         old.close()
         self.known = read_known(self._paths)
+        self._remember_bundle()
+
+    def _remember_bundle(self) -> None:
+        """What is read of it once, and what follows from it."""
+        self._selection = Selection()
+        self._chains: dict[str, Sequence[str]] = {}
+        self._names: set[str] = set()
+        """Of policies that are there."""
         self.plan = self._effective(self.known)
         self._steering = Steering.of(self.plan)
 
+    def _lines(self, chain: str) -> Sequence[str]:
+        found = self._chains.get(chain)
+        if found is None:
+            found = self._chains[chain] = self.standing.members.lines(chain)
+        return found
+
+    def _is_there(self, policy: str) -> bool:
+        if policy not in self._names and self.standing.members.named(policy) is not None:
+            self._names.add(policy)
+        return policy in self._names
+
     def _effective(self, known: Known) -> NodePlan:
-        return with_pods(self.standing.plan, self.standing.members, known)
+        return with_pods(self.standing.plan, self.standing.members, known, self._selection)
 
     def _kept(self, known: Known) -> tuple[Known, NodePlan]:
         """With the answers of all policies that its pods use, or have used while the policy is there; and its plan."""
-        named = self.standing.members.named
-        kept = frozenset(name for name in known.kept if named(name) is not None)
+        kept = frozenset(filter(self._is_there, known.kept))
         plan = self._effective(replace(known, kept=kept))
         own = {policy.name for policy in self.standing.plan.worker.policies}
         # What a pod uses has its answer there anyhow, so that the plan is the same with these names.
@@ -116,9 +138,10 @@ class Enforcer:
         steering.run(self._steering.gone_lines(wanted))
         self._end_connections(known, after)
         self.known, self.plan, self._steering, self._whole = known, after, wanted, False
+        self._selection.forget_others(known.pods)
 
     def _load(self, before: NodePlan, after: NodePlan) -> None:
-        lines = self.standing.members.lines
+        lines = self._lines
         if not self._whole:
             commands = script(before, after, lines)
             if not commands:
