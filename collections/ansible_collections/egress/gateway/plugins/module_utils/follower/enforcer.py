@@ -23,6 +23,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.membership
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan
 from ansible_collections.egress.gateway.plugins.module_utils.follower import steering
+from ansible_collections.egress.gateway.plugins.module_utils.follower.pulse import Pulse
 from ansible_collections.egress.gateway.plugins.module_utils.follower.standing import Standing, signature
 from ansible_collections.egress.gateway.plugins.module_utils.follower.steering import Steering, put_right
 from ansible_collections.egress.gateway.plugins.module_utils.in_force import InForce
@@ -43,11 +44,11 @@ Ask = Callable[[Members, "frozenset[str]"], Known]
 
 
 class Enforcer:
-    """``known`` is in force. ``busy`` is called before what may take long."""
+    """``known`` is in force."""
 
-    def __init__(self, paths: Paths, busy: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, paths: Paths, pulse: Pulse) -> None:
         self._paths = paths
-        self._busy = busy
+        self._pulse = pulse
         self.known = read_known(paths)
         self.standing = Standing(paths)
         self._remember_bundle()
@@ -77,6 +78,7 @@ class Enforcer:
                     return False
                 wanted, plan = self._kept(asked)
                 self._paths.follow_changing.touch(0o600)
+                self._pulse.change()
                 self._change(wanted, plan)
             except DamagedPlan as error:
                 raise NodeError(str(error)) from error
@@ -151,7 +153,7 @@ class Enforcer:
                 return
             except CommandFailed:
                 self._whole = True
-        self._busy()
+        self._pulse.busy()
         run(["nft", "-f", "-"], self.standing.ruleset() + script(self.standing.plan, after, lines))
 
     def _end_connections(self, known: Known, after: NodePlan) -> None:
@@ -160,10 +162,10 @@ class Enforcer:
         Who has no conntrack keeps them, as apply says.
         """
         for address in _left(self.known, known):
-            self._busy()
+            self._pulse.busy()
             end_all_from(address)
         if (after.cut or self.plan.cut) and _moved(self.plan, after):
-            self._busy()
+            self._pulse.busy()
             before, after = self.standing.with_inside(self.plan), self.standing.with_inside(after)
             for connection, _why in list(to_end(before, after, connections(), False, Kernel().addresses())):
                 end(connection)
