@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
-from egress_compiler.model.cluster import Cluster, single
+from egress_compiler.model.cluster import Cluster, Pod, single
 from egress_compiler.net import FAMILIES, Address, AddressError, Family, Intervals, contains, parse_address
+
+_NAMESPACE, _NODE = Pod._fields.index("namespace"), Pod._fields.index("node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,11 @@ def pods_asked(
     namespaces = namespaces_asked(asked, cluster)
     nodes = {*gateway_nodes, *_senders(asked.pod, cluster)} if asked.pod else frozenset[str]()
     shared = {claim.pod.key for one in cluster.shared_addresses for claim in one.claims}
-    wanted = {
-        position
-        for position, pod in enumerate(cluster.pods)
-        if pod.node in nodes or pod.namespace in namespaces or (shared and pod.key in shared)
-    }
+    wanted = {p for p, namespace in enumerate(map(itemgetter(_NAMESPACE), cluster.pods)) if namespace in namespaces}
+    if nodes:
+        wanted.update(p for p, node in enumerate(map(itemgetter(_NODE), cluster.pods)) if node in nodes)
+    if shared:
+        wanted.update(p for p, pod in enumerate(cluster.pods) if pod.key in shared)
     for family in FAMILIES:
         table = cluster.pod_table[family]
         of_nodes = (single(a.value) for a, _ in cluster.node_addresses if a.family == family)

@@ -26,6 +26,9 @@ from egress_compiler.net import (
 )
 from egress_compiler.wanted import wanted_by
 
+_NOTHING: Mapping[Family, Intervals] = {4: (), 6: ()}
+"""Most policies take no subnet whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedGateway:
@@ -132,8 +135,10 @@ def _policies(
     policies: list[ResolvedPolicy] = []
     for one in wanted_by(policy_set, labels, found):
         pods, unserved, whole = selection.sources(one.policy)
-        subnets = {family: subtract(whole[family], hosts.addresses[family]) for family in FAMILIES}
-        covered = {family: intersect(whole[family], hosts.addresses[family]) for family in FAMILIES}
+        subnets = covered = whole
+        if whole is not _NOTHING:
+            subnets = {family: subtract(whole[family], hosts.addresses[family]) for family in FAMILIES}
+            covered = {family: intersect(whole[family], hosts.addresses[family]) for family in FAMILIES}
         policies.append(ResolvedPolicy(one.policy, one.gateway, pods, subnets, covered, one.eip, unserved))
     return tuple(policies)
 
@@ -188,7 +193,8 @@ class _PodIndex:
         """Those of them that ``selector`` matches."""
         if namespaces is None:
             return self._everywhere.select(selector)
-        return sorted(position for name in namespaces for position in self._of(name).select(selector))
+        having = (name for name in namespaces if name in self._by_namespace)
+        return sorted(position for name in having for position in self._of(name).select(selector))
 
     @cached_property
     def _everywhere(self) -> LabelIndex:
@@ -197,7 +203,7 @@ class _PodIndex:
     def _of(self, namespace: str) -> LabelIndex:
         known = self._indexes.get(namespace)
         if known is None:
-            known = self._indexes[namespace] = LabelIndex(self._labels, self._by_namespace.get(namespace, ()))
+            known = self._indexes[namespace] = LabelIndex(self._labels, self._by_namespace[namespace])
         return known
 
 
@@ -213,7 +219,6 @@ class _Selection:
 
     def sources(self, policy: Policy) -> tuple[tuple[int, ...], tuple[int, ...], Mapping[Family, Intervals]]:
         """The pods a policy selects on hosts, those that it selects elsewhere, and the subnets that it takes whole."""
-        nothing: Mapping[Family, Intervals] = {4: (), 6: ()}
         if policy.pod_subnets is not None and not policy.namespaced and policy.namespace_selector is None:
             elsewhere = self._within(policy.pod_subnets, sorted(self._unserved))
             return (), tuple(elsewhere), policy.pod_subnets
@@ -223,9 +228,9 @@ class _Selection:
         else:
             pods = self._within(policy.pod_subnets or {}, self._pods.inside(namespaces))
         if not self._unserved:
-            return tuple(pods), (), nothing
+            return tuple(pods), (), _NOTHING
         served = tuple(p for p in pods if p not in self._unserved)
-        return served, tuple(p for p in pods if p in self._unserved), nothing
+        return served, tuple(p for p in pods if p in self._unserved), _NOTHING
 
     def _namespaces_of(self, policy: Policy) -> frozenset[str] | None:
         """The namespaces a policy looks into; None for all."""

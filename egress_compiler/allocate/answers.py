@@ -34,8 +34,11 @@ def answer_key(policy: Ref, eip: EipPair) -> str:
 
 def possible_numbers(foreign: Iterable[ForeignMark]) -> list[int]:
     """In ascending order: from 1 to MAX_NUMBER without those that a foreign mark matches."""
-    marks = [mark for mark in foreign if mark.mark <= MAX_NUMBER]
-    return [number for number in range(1, MAX_NUMBER + 1) if not any(mark.matches(number) for mark in marks)]
+    possible = [*range(1, MAX_NUMBER + 1)]
+    for mark in foreign:
+        if mark.mark <= MAX_NUMBER:
+            possible = [number for number in possible if not mark.matches(number)]
+    return possible
 
 
 def cursor(before: Mapping[str, int], last: int | None) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from egress_compiler.diagnostics import Collector, counted, listing, nearest, quoted
 from egress_compiler.labels import LabelIndex, Requirement
@@ -109,25 +110,24 @@ class _LabelValues:
     def __init__(self, resolved: Resolved) -> None:
         self._cluster = resolved.cluster
 
-    @cached_property
-    def _by_namespace(self) -> Mapping[str, Sequence[Pod]]:
-        pods: dict[str, list[Pod]] = {}
-        for pod in self._cluster.pods:
-            pods.setdefault(pod.namespace, []).append(pod)
-        return pods
+    def _pods_of(self, namespace: str) -> Sequence[Pod]:
+        """The cluster's pods are sorted by it."""
+        pods = self._cluster.pods
+        first, last = (side(pods, namespace, key=itemgetter(0)) for side in (bisect_left, bisect_right))
+        return pods[first:last]
 
     def why_nothing(self, policy: Policy) -> str:
         where = "in the cluster"
         pods: Sequence[Pod] = self._cluster.pods
         if policy.namespaced:
             where = f"in the namespace {policy.ref.namespace}"
-            pods = self._by_namespace.get(policy.ref.namespace, ())
+            pods = self._pods_of(policy.ref.namespace)
         elif policy.namespace_selector is not None:
             selected = [n.name for n in self._cluster.namespaces if policy.namespace_selector.matches(n.labels)]
             if not selected:
                 return "no namespace meets namespaceSelector"
             where = f"in the selected namespaces ({listing(selected)})"
-            pods = [pod for name in selected for pod in self._by_namespace.get(name, ())]
+            pods = [pod for name in selected for pod in self._pods_of(name)]
         if policy.pod_selector is None:
             return f"no pod {where} has an address in these CIDRs"
         if not pods:

@@ -50,7 +50,7 @@ def consider(classified: Classified, subject: Subject, to: Address | None) -> tu
             Considered(
                 ref=policy.ref,
                 priority=policy.priority,
-                position=policy.document.at("metadata", "name"),
+                document=policy.document,
                 sources=sources,
                 reasons=() if sources else _reasons(entry, subject, tuple(orders), namespaces),
                 destination=covers,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from egress_compiler.decide import Outcome
+from egress_compiler.document import Places
 from egress_compiler.model.policy import Ref
 from egress_compiler.net import Address, Family
 from egress_compiler.source import Position
@@ -40,12 +41,17 @@ class Considered:
 
     ref: Ref
     priority: int
-    position: Position
+    document: Places = field(repr=False, compare=False)
     sources: tuple[Address, ...]
     reasons: tuple[str, ...]
     destination: bool | None
     destination_reason: str
     verdict: str
+
+    @property
+    def position(self) -> Position:
+        """Where the policy stands; looked for when somebody asks, as most are of other namespaces."""
+        return self.document.at("metadata", "name")
 
     @property
     def wins(self) -> bool:

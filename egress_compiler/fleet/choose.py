@@ -40,7 +40,10 @@ def choose_hosts(
     for one in judged:
         addresses = own[one.node.name]
         rest = tuple(a for a in one.candidates if a not in addresses)
-        node = replace(one.node, addresses=addresses, external_addresses=tuple(dict.fromkeys((*rest, *one.further))))
+        further = tuple(dict.fromkeys((*rest, *one.further)))
+        node = one.node
+        if (node.addresses, node.external_addresses) != (addresses, further):
+            node = replace(node, addresses=addresses, external_addresses=further)
         if node.address(underlay) is not None:
             hosts.append(node)
         else:

@@ -5,7 +5,7 @@ A kubelet or cloud provider that reports every address of a node's devices repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from egress_compiler.labels import Labels
 from egress_compiler.model.lock import Lock
@@ -54,11 +54,16 @@ class Traces:
 
 def _known_eips(lock: Lock) -> Mapping[str, frozenset[Address]]:
     """By gateway."""
-    known: dict[str, set[Address]] = {}
+    texts: dict[str, set[str]] = {}
     for entry in lock.policies.values():
-        for text in filter(None, (entry.ipv4, entry.ipv6)):
-            try:
-                known.setdefault(entry.gateway, set()).add(parse_address(text))
-            except AddressError:
-                continue  # whoever reads the allocations tells
-    return {gateway: frozenset(addresses) for gateway, addresses in known.items()}
+        texts.setdefault(entry.gateway, set()).update((entry.ipv4, entry.ipv6))
+    return {gateway: frozenset(_parsed(some)) for gateway, some in texts.items()}
+
+
+def _parsed(texts: Iterable[str]) -> Iterator[Address]:
+    """Those that are addresses; of the others whoever reads the allocations tells."""
+    for text in filter(None, texts):
+        try:
+            yield parse_address(text)
+        except AddressError:
+            continue

@@ -195,9 +195,9 @@ class _ClusterBuilder:
             message = f"{quoted(node)} is not possible as the name of a Node"
             self._found.error("bad-name", message, origin.at("spec", "nodeName"))
         leaves = bool(metadata.deletionTimestamp) or status.phase == "Unknown"
-        self._addresses.add(
-            Pod(namespace, name, metadata.labels or {}, node, ips.addresses), origin, ips, leaves=leaves
-        )
+        # As Pod(...), without a call in between.
+        known: Pod = tuple.__new__(Pod, (namespace, name, metadata.labels or {}, node, ips.addresses))
+        self._addresses.add(known, origin, ips, leaves=leaves)
 
     def _service(self, item: Located) -> None:
         service, origin = item.object, item.origin

@@ -26,24 +26,27 @@ YAML_LIMIT = 4 * POLICY_LIMIT
 """A larger cluster would take the YAML parser minutes."""
 
 
-class Metadata(msgspec.Struct):
+# No object of these is in a cycle, and most are gone as soon as they were looked at: ``gc=False`` makes them cheaper.
+
+
+class Metadata(msgspec.Struct, gc=False):
     name: str = ""
     namespace: str | None = None
     labels: dict[str, str] | None = None
     deletionTimestamp: str | None = None
 
 
-class TypedAddress(msgspec.Struct):
+class TypedAddress(msgspec.Struct, gc=False):
     type: str
     address: str
 
 
-class Variable(msgspec.Struct):
+class Variable(msgspec.Struct, gc=False):
     name: str = ""
     value: str | None = None
 
 
-class Container(msgspec.Struct):
+class Container(msgspec.Struct, gc=False):
     name: str | None = None
     command: list[str] | None = None
     args: list[str] | None = None
@@ -51,29 +54,29 @@ class Container(msgspec.Struct):
     """Read where somebody asks: of most pods nobody does, and they have many."""
 
 
-class Ipam(msgspec.Struct):
+class Ipam(msgspec.Struct, gc=False):
     podCIDRs: list[str] | None = None
 
 
-class Endpoint(msgspec.Struct):
+class Endpoint(msgspec.Struct, gc=False):
     addresses: list[str] | None = None
 
 
-class EndpointAddress(msgspec.Struct):
+class EndpointAddress(msgspec.Struct, gc=False):
     ip: str | None = None
 
 
-class Subset(msgspec.Struct):
+class Subset(msgspec.Struct, gc=False):
     addresses: list[EndpointAddress] | None = None
     notReadyAddresses: list[EndpointAddress] | None = None
 
 
-class Taint(msgspec.Struct):
+class Taint(msgspec.Struct, gc=False):
     key: str = ""
     value: str | None = None
 
 
-class Spec(msgspec.Struct):
+class Spec(msgspec.Struct, gc=False):
     podCIDR: str | None = None
     podCIDRs: list[str] | None = None
     nodeName: str | None = None
@@ -92,29 +95,29 @@ class Spec(msgspec.Struct):
     taints: list[Taint] | None = None
 
 
-class IngressPoint(msgspec.Struct):
+class IngressPoint(msgspec.Struct, gc=False):
     ip: str | None = None
 
 
-class LoadBalancer(msgspec.Struct):
+class LoadBalancer(msgspec.Struct, gc=False):
     ingress: list[IngressPoint] | None = None
 
 
-class PodIP(msgspec.Struct):
+class PodIP(msgspec.Struct, gc=False):
     ip: str | None = None
 
 
-class Condition(msgspec.Struct):
+class Condition(msgspec.Struct, gc=False):
     type: str = ""
     status: str = ""
 
 
-class NodeInfo(msgspec.Struct):
+class NodeInfo(msgspec.Struct, gc=False):
     operatingSystem: str | None = None
     kubeletVersion: str | None = None
 
 
-class Status(msgspec.Struct):
+class Status(msgspec.Struct, gc=False):
     phase: str | None = None
     podIP: str | None = None
     podIPs: list[PodIP] | None = None
@@ -124,7 +127,7 @@ class Status(msgspec.Struct):
     nodeInfo: NodeInfo | None = None
 
 
-class Object(msgspec.Struct):
+class Object(msgspec.Struct, gc=False):
     apiVersion: str = ""
     kind: str = ""
     metadata: Metadata = msgspec.field(default_factory=Metadata)
@@ -135,13 +138,13 @@ class Object(msgspec.Struct):
     subsets: list[Subset] | None = None
 
 
-class _RawList(msgspec.Struct):
+class _RawList(msgspec.Struct, gc=False):
     items: list[msgspec.Raw] | None = None
     kind: str | None = None
     apiVersion: str | None = None
 
 
-class _Kind(msgspec.Struct):
+class _Kind(msgspec.Struct, gc=False):
     apiVersion: str | None = None
     kind: str | None = None
 
@@ -250,30 +253,33 @@ def load_objects(path: FilePath, found: Collector) -> Iterator[Located]:
 def _from_json(file: _JsonFile, found: Collector) -> Iterator[Located]:
     content = file.content
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
-    cuts = [] if _is_whole(content) else [match.end() for match in _BETWEEN.finditer(content)]
+    whole = _whole(content)
+    cuts = [] if whole is not None else [match.end() for match in _BETWEEN.finditer(content)]
     for first, last in zip([start, *cuts], [*cuts, len(content)], strict=True):
         try:
-            yield from _decode(file, first, last, found)
+            yield from _decode(file, first, last, whole, found)
         except UnicodeDecodeError:
             decode(file.name, content, found)
         except (msgspec.DecodeError, RecursionError) as problem:
             _report_syntax(file, first, str(problem), found)
 
 
-def _is_whole(content: bytes) -> bool:
-    """Whether it is one JSON value, which is told sooner than where one object ends and the next begins."""
+def _whole(content: bytes) -> _RawList | None:
+    """The List, or single object, where it is one JSON value: told sooner than where one ends and the next begins."""
     try:
-        _kind_decoder.decode(content)
+        return _raw_list_decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+        return None
 
 
-def _decode(file: _JsonFile, start: int, end: int, found: Collector) -> Iterator[Located]:
-    """The items of the List, or the single object, that stands there.  Raises what msgspec does."""
+def _decode(file: _JsonFile, start: int, end: int, whole: _RawList | None, found: Collector) -> Iterator[Located]:
+    """The items of the List, or the single object, that stands there.  Raises what msgspec does.
+
+    ``whole`` is what all of the file was decoded to, where that was possible.
+    """
     content = file.content if (start, end) == (0, len(file.content)) else file.content[start:end]
     try:
-        decoded = _raw_list_decoder.decode(content)
+        decoded = _raw_list_decoder.decode(content) if whole is None else whole
     except msgspec.ValidationError:
         found.error(
             "not-an-object",

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import yaml
 
 from egress_compiler.diagnostics import Collector, Related, quoted
-from egress_compiler.document import Document, Path, Place, Plain, Spot
+from egress_compiler.document import Document, LaterSpot, Path, Place, Plain, Spot
 from egress_compiler.load.json_text import parse_json
+from egress_compiler.load.yaml_lines import parse_lines
+from egress_compiler.load.yaml_scalars import FLOAT, INT, MAYBE_NUMBER, ODD_INT, WORDS
 from egress_compiler.source import Position, SourceFile
 
 MAX_DEPTH = 64
@@ -22,16 +25,6 @@ MAX_ALIASED_VALUES = 1_000
 """How many values the aliases of one document may add: enough for a shared label block, not for a bomb."""
 MAX_VALUES = 500_000
 """Of one file, a document counting as ten: some 5,000 policies as kubectl exports them; so many take some seconds."""
-
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})\Z")
-_ODD_INT = re.compile(r"[-+]?(0[0-9_]+|0o[0-7]+|0x[0-9a-fA-F_]+|0b[01_]+|[1-9][0-9]*_[0-9_]*)\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-_TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"})
-_FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"})
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_WORDS: dict[str, Plain] = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False) | dict.fromkeys(_NULL, None)
-"""What the YAML 1.1 of kubectl takes for something else than text."""
-_MAYBE_NUMBER = frozenset("+-.0123456789")
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 """Control characters, line ends that editors do not count, byte order marks inside the text."""
@@ -63,6 +56,31 @@ def parse_yaml(source: SourceFile, found: Collector) -> tuple[Document, ...]:
         document = parse_json(source)
         if document is not None:
             return (document,)
+    plain = parse_lines(source.text)
+    if plain is not None:
+        spots = _LaterSpots(source)
+        return tuple(
+            Document(source, one.data, LaterSpot(partial(spots.of, number)), frozenset(), one.nulls)
+            for number, one in enumerate(plain)
+        )
+    return _parse_events(source, found)
+
+
+class _LaterSpots:
+    """The places of a file's documents, looked for when somebody asks for one."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self._source = source
+
+    def of(self, number: int) -> Spot:
+        return self._documents[number].spot
+
+    @cached_property
+    def _documents(self) -> tuple[Document, ...]:
+        return _parse_events(self._source, Collector())
+
+
+def _parse_events(source: SourceFile, found: Collector) -> tuple[Document, ...]:
     documents: list[Document] = []
     builder = _Builder(source, found)
     try:
@@ -295,14 +313,14 @@ class _Builder:
             hint = "is this a template, of Helm for example? Render it first" if template else hint
             self._stop("yaml-key", "a key must be a plain string", event, hint)
         name: str = event.value
-        if event.tag is None and (event.style or not (name in _WORDS or name[0].isspace())):
+        if event.tag is None and (event.style or not (name in WORDS or name[0].isspace())):
             return name
         if name[:1].isspace() and not event.style:
             message = "this key begins with a character that only looks like a space"
             self._found.error("yaml-key", message, self._position(event), hint="indent with spaces")
             self.odd_space = True
             self._faults.add(tuple(self._path[:-1]))
-        if name in _WORDS and not event.style:
+        if name in WORDS and not event.style:
             hint = f'put it in quotes: "{name}"' if name else "write the key before the colon"
             self._found.error(
                 "yaml-key", f"the key {quoted(name)} is read as {_read_as(name)}", self._position(event), hint=hint
@@ -323,15 +341,15 @@ class _Builder:
         text: str = event.value
         if event.style or event.tag == "!":
             return text
-        if text in _WORDS:
-            word = _WORDS[text]
+        if text in WORDS:
+            word = WORDS[text]
             self._nulls = self._nulls or word is None
             return word
-        if text[0] not in _MAYBE_NUMBER:
+        if text[0] not in MAYBE_NUMBER:
             return text
-        if _INT.match(text):
+        if INT.match(text):
             return int(text)
-        if _ODD_INT.match(text):
+        if ODD_INT.match(text):
             self._refuse(
                 "yaml-number",
                 f"{quoted(text)} reads as different numbers in different YAML versions",
@@ -339,7 +357,7 @@ class _Builder:
                 f'write a plain decimal number, or "{text}" in quotes where text is meant',
             )
             return text
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.match(text) else text
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if FLOAT.match(text) else text
 
 
 def _merges(event: Any) -> bool:
@@ -348,4 +366,4 @@ def _merges(event: Any) -> bool:
 
 
 def _read_as(word: str) -> str:
-    return {True: "true", False: "false"}.get(bool(_WORDS[word]), "") if _WORDS[word] is not None else "null"
+    return {True: "true", False: "false"}.get(bool(WORDS[word]), "") if WORDS[word] is not None else "null"

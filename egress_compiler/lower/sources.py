@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from egress_compiler.model.cluster import Cluster, Node
 from egress_compiler.net import (
@@ -58,15 +59,17 @@ def nodes_at_home(resolved: Resolved) -> frozenset[str]:
     if has_pools(cluster):
         return frozenset()
     at_home, names = 0, {node.name for node in cluster.nodes}
+    of_pods = [*map(attrgetter("node"), cluster.pods)]
     for family, table in cluster.pod_table.items():
-        nodes = [cluster.pods[position].node for position in table.pods]
+        nodes = [*map(of_pods.__getitem__, table.pods)]
         for node in cluster.nodes:
             ranges = (table.span(interval) for interval in node.pod_cidrs[family])
             at_home += sum(nodes[places.start : places.stop].count(node.name) for places in ranges)
-    seen = [pod for pod in cluster.pods if pod.node in names]
-    if at_home != sum([len(pod.addresses) for pod in seen]):
+    elsewhere = {*of_pods} - names
+    unseen = sum(len(pod.addresses) for pod in cluster.pods if pod.node in elsewhere) if elsewhere else 0
+    if at_home + unseen != sum(len(table.values) for table in cluster.pod_table.values()):
         return frozenset()
-    return frozenset([pod.node for pod in seen])
+    return frozenset(of_pods) - elsewhere
 
 
 class Subnets:

@@ -119,13 +119,19 @@ class AddressTable:
 
 
 def _tables(pods: Sequence[Pod]) -> Mapping[Family, AddressTable]:
-    values: dict[Family, list[int]] = {4: [], 6: []}
-    positions: dict[Family, list[int]] = {4: [], 6: []}
+    values4: list[int] = []
+    values6: list[int] = []
+    pods4: list[int] = []
+    pods6: list[int] = []
     for position, pod in enumerate(pods):
-        for family, value in pod.addresses:
-            values[family].append(value)
-            positions[family].append(position)
-    return {family: _table(values[family], positions[family]) for family in FAMILIES}
+        for family, value in pod[4]:  # the addresses, by place as a cluster has many
+            if family == 4:
+                values4.append(value)
+                pods4.append(position)
+            else:
+                values6.append(value)
+                pods6.append(position)
+    return {4: _table(values4, pods4), 6: _table(values6, pods6)}
 
 
 def _table(values: Sequence[int], positions: Sequence[int]) -> AddressTable:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from egress_compiler.contract.elements import element
 from egress_compiler.contract.names import NFT_TABLE
@@ -42,11 +43,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The text, and where each chain and set begins in it, by name, as line numbers from 1."""
+    """Where each chain and set begins in the text, by name, as line numbers from 1; and the text when asked for.
 
-    text: str
+    Of ``parts`` a set is told by itself, as nobody needs its lines to know how many they are.
+    """
+
+    parts: Sequence[Sequence[str] | Set]
     starts: Mapping[str, int]
     ruleset: Ruleset
+
+    @property
+    def text(self) -> str:
+        lines = chain.from_iterable(_set_lines(part) if isinstance(part, Set) else part for part in self.parts)
+        return "\n".join(lines) + "\n"
 
     def rules(self, chain: str) -> Iterator[tuple[Rule, Place]]:
         """Of a chain, base or not; a rule of several lines is where it ends, with verdict and comment."""
@@ -80,28 +89,31 @@ def rules_of(ruleset: Ruleset, chain: str) -> tuple[Rule, ...]:
 
 
 def write(ruleset: Ruleset) -> Written:
-    lines = [*_head(ruleset), f"table inet {NFT_TABLE}", f"delete table inet {NFT_TABLE}", f"table inet {NFT_TABLE} {{"]
     starts: dict[str, int] = {}
+    lines = [*_head(ruleset), f"table inet {NFT_TABLE}", f"delete table inet {NFT_TABLE}", f"table inet {NFT_TABLE} {{"]
+    parts: list[Sequence[str] | Set] = [lines, *ruleset.sets]
+    written = len(lines)
     for item in ruleset.sets:
-        starts[f"set {item.name}"] = len(lines) + 2
-        lines += _set_lines(item)
+        starts[f"set {item.name}"] = written + 2
+        written += _set_length(item)
+    lines = []
     told = set[str]()
     led = {s.name: _led(s) for s in ruleset.sets if s.value_type}
     for base, rules in ruleset.base:
         lines.append(f"\t# {base.reason}")
-        starts[f"chain {base.name}"] = len(lines) + 2
+        starts[f"chain {base.name}"] = written + len(lines) + 2
         lines += _base_lines(base, rules)
-        for chain in _reached(rules, ruleset.chains, led, told):
-            starts[f"chain {chain.name}"] = len(lines) + len(chain.notes) + 1
-            lines += _chain_lines(chain)
+        for one in _reached(rules, ruleset.chains, led, told):
+            starts[f"chain {one.name}"] = written + len(lines) + len(one.notes) + 1
+            lines += _chain_lines(one)
     kept = list(_chains_from(ruleset.kept, ruleset.chains, led, told))
     if kept:
         lines += [f"\t# {_KEPT}", ""]
-    for chain in kept:
-        starts[f"chain {chain.name}"] = len(lines) + len(chain.notes) + 1
-        lines += _chain_lines(chain)
+    for one in kept:
+        starts[f"chain {one.name}"] = written + len(lines) + len(one.notes) + 1
+        lines += _chain_lines(one)
     lines[-1] = "}"
-    return Written("\n".join(lines) + "\n", starts, ruleset)
+    return Written((*parts, lines), starts, ruleset)
 
 
 def _reached(
@@ -187,6 +199,11 @@ def _set_lines(item: Set) -> list[str]:
     if item.elements:
         lines += [*map(_element, item.elements), "\t\t}"]
     return [*lines, "\t}", ""]
+
+
+def _set_length(item: Set) -> int:
+    """How many lines ``_set_lines`` makes."""
+    return len(_set_head(item)) + (len(item.elements) + 1 if item.elements else 0) + 2
 
 
 def _element(one: Element) -> str:

@@ -7,7 +7,8 @@ thirty times faster.  Both must agree: tests/fuzz holds that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -81,7 +82,7 @@ class _Compiler:
         if len(checks) == 2:
             first, second = checks
             return lambda value: first(value) and second(value)
-        return lambda value: all(check(value) for check in checks)
+        return _all(checks)
 
     def _keyword(self, keyword: str, rule: Any) -> Check:
         match keyword:
@@ -111,7 +112,8 @@ class _Compiler:
         properties = {name: self.check(sub) for name, sub in schema.get("properties", {}).items()}
         required = tuple(schema.get("required", ()))
         others = self.check(schema.get("additionalProperties", True))
-        names = self.check(schema["propertyNames"]) if "propertyNames" in schema else None
+        # Many objects have the same keys.
+        names = lru_cache(maxsize=4096)(self.check(schema["propertyNames"])) if "propertyNames" in schema else None
 
         def check(value: Any) -> bool:
             if not isinstance(value, dict):
@@ -125,9 +127,22 @@ class _Compiler:
                     return False
                 if names is not None and not names(key):
                     return False
-            return all(value.get(key) is not None for key in required)
+            for key in required:  # noqa: SIM110 - all() takes twice as long, of what is asked for every value
+                if value.get(key) is None:
+                    return False
+            return True
 
         return check
+
+
+def _all(checks: Sequence[Check]) -> Check:
+    def check(value: Any) -> bool:
+        for one in checks:  # noqa: SIM110 - as above
+            if not one(value):
+                return False
+        return True
+
+    return check
 
 
 def _bound(keyword: str, rule: Any) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from egress_compiler.net import Family, Interval, Intervals, Span, format_address, intersect, parse_span
+from egress_compiler.net import Family, Interval, Intervals, Span, format_address, parse_span
 
 
 class Special(NamedTuple):
@@ -31,8 +31,9 @@ _IMPOSSIBLE = tuple((parse_span(text), Special(text, name)) for text, name in IM
 
 def impossible(span: Span) -> Special | None:
     """The first block of which ``span`` has an address."""
+    first, last = span.interval
     for block, special in _IMPOSSIBLE:
-        if block.family == span.family and intersect((span.interval,), (block.interval,)):
+        if block.family == span.family and first <= block.interval.last and block.interval.first <= last:
             return special
     return None
 

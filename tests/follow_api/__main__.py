@@ -34,6 +34,7 @@ COMMANDS = frozenset(
         "down",
         "up",
         "kubeconfig",
+        "objects",
     }
 )
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +14,10 @@ from tests.gate.starter import Api, Json, Pod
 
 ROOT = Path(__file__).parents[2]
 LIST = "/etc/cni/net.d/10-test.conflist"
-RANGES = {"worker1": ("10.244.3.128/25", "fd00:10:244:3::8000/113"), "worker2": ("10.244.4.128/25", "")}
-"""Parts of the nodes' pod CIDRs that the lab's own pods leave free."""
+RANGES = ("10.244.3.128/25", "fd00:10:244:3::8000/113")
+"""Parts of worker1's pod CIDRs that the lab's own pods leave free."""
+FEW = ("10.244.3.128/29", "fd00:10:244:3::8000/125")
+"""Five addresses: they come again soon."""
 
 
 class PodNode:
@@ -32,10 +34,12 @@ class PodNode:
         script = f"mkdir -p $(dirname {path}); cat >{path}.new; chmod {mode:o} {path}.new; mv {path}.new {path}"
         self.lab.exec(self.name, ["sh", "-ec", script], stdin=text)
 
-    def configure(self, plugin: str = "ptp", version: str = "1.0.0", **gate: Any) -> None:
+    def configure(
+        self, plugin: str = "ptp", version: str = "1.0.0", ranges: Sequence[str] = RANGES, **gate: Any
+    ) -> None:
         """A CNI's list, with our plugin in it where ``gate`` says how; else the collection puts it there."""
-        ranges = [[{"subnet": subnet}] for subnet in RANGES[self.name] if subnet]
-        ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}
+        ipam: Json = {"type": "host-local", "ranges": [[{"subnet": subnet}] for subnet in ranges]}
+        ipam["routes"] = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
         ipam["dataDir"] = "/run/cni-ipam"
         own: Json = {"type": plugin, "mtu": 1400, "ipam": ipam}
         own |= {"bridge": "cni0", "isGateway": True} if plugin == "bridge" else {}

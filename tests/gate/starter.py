@@ -131,6 +131,7 @@ def check(pod: Pod) -> None:
 def start(pod: Pod) -> Json:
     """The pod's addresses, the plugins' times in seconds, and what its client heard; or why it did not start."""
     subprocess.run(["ip", "netns", "add", pod.container], check=True)
+    _without_detection(pod)
     go, ready = os.pipe()
     answers, answer = os.pipe()
     child = os.fork() if pod.target else 0
@@ -178,6 +179,19 @@ def _client(pod: Pod, go: int, answer: int) -> None:
             os.write(answer, json.dumps(asdict(connect(pod))).encode())
     finally:
         os._exit(0)
+
+
+def _without_detection(pod: Pod) -> None:
+    """Of duplicate IPv6 addresses, for which plugins wait two seconds."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with Path(pod.netns).open("rb") as netns:
+                _setns(netns.fileno())
+            Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def _setns(descriptor: int) -> None:

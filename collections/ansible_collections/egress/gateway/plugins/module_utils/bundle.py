@@ -28,7 +28,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.plan impor
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan, read_plan
 from ansible_collections.egress.gateway.plugins.module_utils.in_force import InForce, read_in_force
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.known import NOTHING_KNOWN, read_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import NOTHING_KNOWN, known_in_force, read_known
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
@@ -161,10 +161,11 @@ def installed(paths: Paths) -> NodeBundle | None:
 
 def _with_pods(bundle: NodeBundle, paths: Paths) -> NodeBundle:
     kept, known, supplement = map(_text_of, (paths.followed, paths.known, paths.members_ruleset))
-    found = read_in_force(kept, bundle.files, known, bundle.static, supplement)
+    now = known_in_force(paths)
+    found = read_in_force(kept, bundle.files, known, bundle.static, supplement) if now == read_known(paths) else None
     if found is None:
-        return bundle.with_known(read_known(paths))
-    return replace(bundle, plan=found.plan, supplement=found.supplement, known=read_known(paths))
+        return bundle.with_known(now)
+    return replace(bundle, plan=found.plan, supplement=found.supplement, known=now)
 
 
 def _text_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import Known, KnownPod
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import address
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
+from ansible_collections.egress.gateway.plugins.module_utils.spool import after, spooled
 
 _VERSION = 1
 NOTHING_KNOWN = Known()
@@ -27,6 +28,11 @@ def read_known(paths: Paths) -> Known:
         return known_of(paths.known.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, DamagedKnown):
         return NOTHING_KNOWN
+
+
+def known_in_force(paths: Paths) -> Known:
+    """The same as the gate has left it that found no follower: what the kernel has."""
+    return after(read_known(paths), spooled(paths.spool))
 
 
 def known_text(known: Known) -> str:

@@ -16,14 +16,14 @@ from ansible_collections.egress.gateway.plugins.module_utils.bundle import (
     read_files,
 )
 from ansible_collections.egress.gateway.plugins.module_utils.checks import preflight
+from ansible_collections.egress.gateway.plugins.module_utils.checks.following import ASK_SECONDS, known_to_api
 from ansible_collections.egress.gateway.plugins.module_utils.connections import Ended, end_connections
 from ansible_collections.egress.gateway.plugins.module_utils.contract.names import NFT_TABLE
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES
 from ansible_collections.egress.gateway.plugins.module_utils.follow.errors import FollowError
-from ansible_collections.egress.gateway.plugins.module_utils.follower.asking import ask
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.nft_generation import has_table
-from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import known_in_force
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.repair import lacking, repair, repairable
 from ansible_collections.egress.gateway.plugins.module_utils.resources.drop_ins import networkd_warnings
@@ -158,9 +158,9 @@ def _with_known(paths: Paths, wanted: NodeBundle, before: NodeBundle | None) -> 
     Where there is nobody to ask, and nothing to lose, it begins without: the follower goes on asking.
     """
     if wanted.static.follow is None or paths.known.exists():
-        return wanted.with_known(read_known(paths))
+        return wanted.with_known(known_in_force(paths))
     try:
-        return wanted.with_known(ask(paths, wanted))
+        return wanted.with_known(known_to_api(paths, wanted, ASK_SECONDS))
     except FollowError as error:
         if before is not None and any(before.plan.worker.pods.of(family) for family in FAMILIES):
             raise NodeError(

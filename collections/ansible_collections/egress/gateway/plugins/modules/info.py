@@ -77,6 +77,10 @@ egress_info:
     drained:
       description: Whether M(egress.gateway.drain) has emptied the node.
       type: bool
+    following:
+      description:
+        - What the node's follower says of itself, as in M(egress.gateway.verify); null where none runs.
+      type: dict
     versions:
       description: Of C(kernel), C(iproute2), C(nftables), C(keepalived), C(conntrackd), C(python); null if missing.
       type: dict

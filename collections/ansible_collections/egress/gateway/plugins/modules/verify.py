@@ -16,6 +16,8 @@ description:
   - Changes nothing, takes no lock, and can be run at any time.
   - Addresses that keepalived moves between gateways are no drift where keepalived is master of their slot, and all of
     them are there; nor is a node that was drained.
+  - A node that follows its pods asks the cluster's API once, too, with the follower's credential. Pods that are in
+    force and should not be, or the other way round, are drift, and so is a follower that does not run.
 options:
   bundle:
     description:
@@ -103,6 +105,14 @@ drift:
     origin:
       description: The policy, slot or node that the object comes from.
       type: str
+following:
+  description:
+    - What the node's follower says of itself, null where none runs. C(synced) tells whether what is in force is what
+      the API says; C(since) when that began, or the last moment at which it surely was so; C(reason) why it is not.
+    - C(pods) are known to it, C(governed) of them have policies, C(changed) was the last change, C(heartbeat) its last
+      sign of life. Times are seconds since 1970.
+  returned: always
+  type: dict
 held:
   description: The floating addresses that the node holds now, those of the slots that it is master of.
   returned: always
@@ -148,7 +158,7 @@ from ansible_collections.egress.gateway.plugins.module_utils import task
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, installed, unpack
 from ansible_collections.egress.gateway.plugins.module_utils.checks.conflicts import conflicts, taken_numbers
 from ansible_collections.egress.gateway.plugins.module_utils.checks.eip_owners import owner_conflicts
-from ansible_collections.egress.gateway.plugins.module_utils.checks.followed_pods import followed
+from ansible_collections.egress.gateway.plugins.module_utils.checks.following import following
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
 from ansible_collections.egress.gateway.plugins.module_utils.firewall.host_firewall_accepts import locked
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
@@ -189,14 +199,14 @@ def main() -> None:
 
         found = drift(settled_differences(read))
         wanted = read().wanted
-        following = followed(paths, lambda: read().wanted or wanted)
-        found += drift(following.differences)
+        follower = following(paths, lambda: read().before)
+        found += follower.drift
         wrong = [c.as_dict() for c in owner_conflicts(wanted.plan)] if module.params["probe_owners"] else []
         state = {"drift": found, "conflicts": wrong, "held": held(Kernel(), wanted.plan)}
-        state.update(confirm_within=seconds_left(paths), drained=is_drained(paths))
+        state.update(confirm_within=seconds_left(paths), drained=is_drained(paths), following=follower.status)
         in_the_way = (*(c.text for c in conflicts(wanted.plan, Kernel(), installed=True)), *taken_numbers(wanted.plan))
-        in_the_way += (*locked(wanted.plan),)
-        in_the_way += (*networkd_warnings(paths, task.service(module)), *following.warnings)
+        in_the_way += (*locked(wanted.plan), *follower.warnings)
+        in_the_way += (*networkd_warnings(paths, task.service(module)),)
     except (NodeError, OSError) as error:
         task.fail(module, msg=str(error), failed_command=getattr(error, "failed_command", None))
         return

@@ -9,8 +9,10 @@ import ipaddress
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.egress.gateway.plugins.module_utils.checks.following import read_status
 from ansible_collections.egress.gateway.plugins.module_utils.contract.numbers import ROUTE_PROTOCOL
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, Family
 from ansible_collections.egress.gateway.plugins.module_utils.drain import is_drained
@@ -58,6 +60,7 @@ def node_info(address: str | None = None) -> dict[str, Any]:
         "default_interface": device,
         "default_mtu": int(links[device]["mtu"]) if device in links else None,
         "drained": is_drained(Paths()),
+        "following": asdict(status) if (status := read_status(Paths())) else None,
         "versions": versions,
         "too_old": [text for name in sorted(LEAST) if name != "keepalived" for text in too_old(name, versions[name])],
         "too_old_gateway": too_old("keepalived", versions["keepalived"]),

@@ -190,7 +190,7 @@ class Reflector(Generic[F]):
     def once(self) -> None:
         """A list where one is due, and a watch to its end. Raises FollowError."""
         if self._position is None:
-            self.list()
+            self.list_once()
         self._watch()
 
     # -------------------------------------------------------------------------------------------------------- failures
@@ -216,8 +216,8 @@ class Reflector(Generic[F]):
 
     # ----------------------------------------------------------------------------------------------------------- lists
 
-    def list(self) -> None:
-        """All that there is now. Raises FollowError."""
+    def list_once(self) -> None:
+        """The list alone, for who does not ``run``. Raises FollowError."""
         self.counters.lists += 1
         fresh: dict[Key, _Held] = {}
         kept: set[Key] = set()

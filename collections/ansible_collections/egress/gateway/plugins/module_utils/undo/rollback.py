@@ -11,7 +11,7 @@ import time
 
 from ansible_collections.egress.gateway.plugins.module_utils.bundle import NodeBundle, from_files, installed
 from ansible_collections.egress.gateway.plugins.module_utils.kernel.command import NodeError
-from ansible_collections.egress.gateway.plugins.module_utils.known import read_known
+from ansible_collections.egress.gateway.plugins.module_utils.known import known_in_force
 from ansible_collections.egress.gateway.plugins.module_utils.node import Paths
 from ansible_collections.egress.gateway.plugins.module_utils.resources.files import Files
 from ansible_collections.egress.gateway.plugins.module_utils.resources.followed import Followed
@@ -67,7 +67,7 @@ def wait_and_go_back(paths: Paths) -> bool:
 
 
 def _go_back(paths: Paths, pending: confirm.Pending) -> None:
-    wanted = None if pending.files is None else from_files(pending.files).with_known(read_known(paths))
+    wanted = None if pending.files is None else from_files(pending.files).with_known(known_in_force(paths))
     error = attempt(Transition(paths, pending.service, wanted, _installed(paths)))
     if error is not None:
         raise error
@@ -81,7 +81,7 @@ def at_boot(paths: Paths) -> None:
         pending = confirm.read(paths)
         if pending is None:
             return
-        wanted = None if pending.files is None else from_files(pending.files).with_known(read_known(paths))
+        wanted = None if pending.files is None else from_files(pending.files).with_known(known_in_force(paths))
         settle(Followed(paths, wanted), ("create", "modify", "remove"))
         settle(Files(paths, {} if wanted is None else wanted.files), ("create", "modify", "remove"))
         if wanted is not None:
