@@ -136,10 +136,7 @@ class Enforcer:
         wanted = Steering.of(after)
         if not steering.run(wanted.new_lines(self._steering)):
             put_right(after)
-        steering.run(self._steering.opening_lines(wanted))
         self._load(before, after)
-        if not steering.run(wanted.closing_lines(self._steering)):
-            put_right(after)
         steering.run(self._steering.gone_lines(wanted))
         self._end_connections(known, after)
         self.known, self.plan, self._steering, self._whole = known, after, wanted, False
