@@ -90,9 +90,32 @@ class Members(Protocol):
     def slot(self, number: int) -> MemberSlot: ...
 
 
-def with_pods(plan: NodePlan, members: Members, known: Known) -> NodePlan:
+class Selection:
+    """Which policies select a pod, remembered for pods and labels of namespaces that stay the same objects.
+
+    For one ``members``: who asks again and again of many pods, of which few change, asks with the same one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[KnownPod, Optional[Mapping[str, str]], tuple[MemberPolicy, ...]]] = {}
+
+    def of(self, pod: KnownPod, members: Members, known: Known) -> tuple[MemberPolicy, ...]:
+        labels = known.namespaces.get(pod.namespace)
+        found = self._known.get(pod.owner)
+        if found is None or found[0] is not pod or found[1] is not labels:
+            policies = members.of_namespace(pod.namespace)
+            found = (pod, labels, tuple(policy for policy in policies if selects(policy, pod, known)))
+            self._known[pod.owner] = found
+        return found[2]
+
+    def forget_others(self, pods: Iterable[KnownPod]) -> None:
+        """All but of these."""
+        self._known = {pod.owner: self._known[pod.owner] for pod in pods if pod.owner in self._known}
+
+
+def with_pods(plan: NodePlan, members: Members, known: Known, selection: Optional[Selection] = None) -> NodePlan:
     """The node's plan with the pods that it knows: what is in the kernel.  ``plan`` has none."""
-    sources = dict(_sources(plan, members, known))
+    sources = dict(_sources(plan, members, known, selection or Selection()))
     used = {policy.chain.name: policy for source in sources.values() for policy in source.order}
     kept = (members.named(name) for name in sorted(known.kept - used.keys()))
     worker = _with_policies(plan.worker, members, used, [policy for policy in kept if policy is not None])
@@ -129,7 +152,7 @@ class _Given:
     order: tuple[MemberPolicy, ...] = ()
 
 
-def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[Address, _Given]]:
+def _sources(plan: NodePlan, members: Members, known: Known, selection: Selection) -> Iterator[tuple[Address, _Given]]:
     """Each address that the ruleset says something of, with the policies that its packets meet."""
     owners = {address: pod for pod in known.pods for address in pod.addresses}
     for address in known.waiting:
@@ -138,7 +161,7 @@ def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[A
     refused = Both.made(lambda family: _spans(s.source for s in _refused(plan.worker, family)))
     for address, pod in owners.items():
         family, value = _value(address)
-        selecting = [policy for policy in members.of_namespace(pod.namespace) if selects(policy, pod, known)]
+        selecting = selection.of(pod, members, known)
         if selecting:
             also = [policy for policy in members.whole if _within(value, _spans(policy.whole.of(family)))]
             order = tuple(sorted((*selecting, *also), key=lambda policy: policy.rank))

@@ -31,16 +31,13 @@ class Steering:
     """All that a plan steers, but for what no pod changes."""
 
     rules: tuple[IpRule, ...]
-    last_rules: tuple[IpRule, ...]
-    """Those of the last resort: what they meet goes nowhere, and nobody is told, unless the table has looked at it."""
     routes: tuple[IpRoute, ...]
 
     @classmethod
     def of(cls, plan: NodePlan) -> Steering:
         plan = replace(plan, kernel=replace(plan.kernel, peers=()))
         return cls(
-            tuple(routing.rules(plan)),
-            tuple(routing.last_rules(plan)),
+            (*routing.rules(plan), *routing.last_rules(plan)),
             (*routing.routes(plan), *routing.last_routes(plan)),
         )
 
@@ -53,25 +50,11 @@ class Steering:
             lines[rule.family].append("rule add " + spelling.rule(rule))
         return lines
 
-    def closing_lines(self, before: Steering) -> Lines:
-        """What is to come when the table looks at what it is for."""
-        lines = _nothing()
-        for rule in _only(self.last_rules, before.last_rules):
-            lines[rule.family].append("rule add " + spelling.rule(rule))
-        return lines
-
-    def opening_lines(self, after: Steering) -> Lines:
-        """What is to go while the table still looks at what it was for."""
-        lines = _nothing()
-        rules = _only(self.last_rules, after.last_rules)
-        for rule in sorted(rules, key=lambda r: TAKEN_AWAY.index(r.preference) if r.preference in TAKEN_AWAY else 0):
-            lines[rule.family].append("rule delete " + spelling.rule(rule))
-        return lines
-
     def gone_lines(self, after: Steering) -> Lines:
         """What may go when nothing leads there any more."""
         lines = _nothing()
-        for rule in _only(self.rules, after.rules):
+        rules = _only(self.rules, after.rules)
+        for rule in sorted(rules, key=lambda r: TAKEN_AWAY.index(r.preference) if r.preference in TAKEN_AWAY else 0):
             lines[rule.family].append("rule delete " + spelling.rule(rule))
         for route in _only(self.routes, after.routes):
             lines[route.family].append("route delete " + spelling.route(route))
