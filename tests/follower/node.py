@@ -52,8 +52,9 @@ class FollowingLab:
         return {element[0]: next(iter(element[1].values()))["target"] for element in found.get("elem", [])}
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.node.run("cat", "/run/egress-gateway/follow.status"))
-        return found
+        """What the follower says of itself; nothing while there is none."""
+        text = self.node.shell("cat /run/egress-gateway/follow.status 2>/dev/null || true")
+        return {"synced": False, "reason": "", "governed": 0, **(json.loads(text) if text else {})}
 
     def follower(self) -> list[str]:
         """The process ids of followers on the node."""

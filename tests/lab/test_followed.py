@@ -53,6 +53,8 @@ def started(followed: Cluster) -> Iterator[list[Talker]]:
         followed.forget(talker)
         followed.stop(talker)
     followed.until_synced()
+    for talker in talkers:
+        until(partial(is_forgotten, followed, talker), partial("{} is still in force".format, talker.host))
 
 
 @contextmanager
@@ -221,6 +223,7 @@ def test_verify_asks_the_api_what_a_follower_has_not_heard(followed: Cluster, st
     node = followed.nodes[NODE]
     pod = followed.start("drill/unheard", NODE, 98)
     started.append(pod)
+    until(lambda: node.verify() == [], lambda: "a batch is not at its end")  # nor stopped in the middle of one
     node.signal_agent("STOP")
     try:
         followed.tell(pod, {"app": "one"})

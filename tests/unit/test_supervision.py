@@ -173,6 +173,16 @@ def test_one_that_says_it_is_busy_may_be_silent_for_longer(watched: Watched) -> 
     assert "hangs" in watched.told[0]
 
 
+def test_what_the_follower_says_it_changes_is_expected_for_a_moment(watched: Watched) -> None:
+    watched.plan(FOLLOWED)
+    watched.begin(BEATS, ".c")
+    found = watched.supervisor
+    assert found is not None
+    watched.until(found.is_changing)
+    watched.pass_time(0.21)
+    assert not found.is_changing()
+
+
 def test_what_cannot_be_started_is_tried_again(watched: Watched) -> None:
     watched.plan(FOLLOWED)
     watched.supervisor = Supervisor(watched.loop, watched.paths, ["/nowhere/python"], lambda: watched.now)

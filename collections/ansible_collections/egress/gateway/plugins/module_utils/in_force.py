@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.egress.gateway.plugins.module_utils.contract.members import MEMBERS
@@ -38,15 +38,15 @@ def codes(files: Mapping[str, str]) -> tuple[int, ...]:
 
 def in_force_text(of_files: Sequence[int], known: str, found: InForce) -> str:
     """For a bundle's files, by their codes, and the text of what is known."""
-    worker = asdict(found.plan.worker)
-    worker["pods"] = [asdict(line) for line in pod_lines(found.plan.worker.pods)]
+    worker = {**vars(found.plan.worker), "pods": pod_lines(found.plan.worker.pods)}
     kept = {
         "of": _of(of_files, known, found.supplement),
         "worker": worker,
-        "last_resort": asdict(found.plan.last_resort),
+        "last_resort": found.plan.last_resort,
         "cut": found.plan.cut,
     }
-    return json.dumps(kept) + "\n"
+    # Of a dataclass as it is: asdict would copy all of it first.
+    return json.dumps(kept, default=vars) + "\n"
 
 
 def read_in_force(text: str, files: Mapping[str, str], known: str, static: NodePlan, supplement: str) -> InForce | None:

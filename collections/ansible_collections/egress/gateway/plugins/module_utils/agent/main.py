@@ -52,6 +52,7 @@ def main() -> None:
     loop.stop_at(signal.SIGTERM, signal.SIGINT)
     ears = Ears()
     paths = Paths()
+    supervisor = Supervisor(loop, paths)
     schedules = [Schedule(loop, task) for task in tasks(paths, "systemd" in sys.argv[1:])]
 
     def hear(source: socket.socket) -> None:
@@ -59,8 +60,9 @@ def main() -> None:
         tell(ears.hear(source))
 
     def tell(kinds: frozenset[str]) -> None:
+        expected = supervisor.is_changing()
         for schedule in schedules:
-            schedule.hear(kinds)
+            schedule.hear(kinds, expected)
 
     for source in ears.sockets:
         loop.watch(source, lambda source=source: hear(source))  # type: ignore[misc]  # mypy infers no default
@@ -75,6 +77,6 @@ def main() -> None:
     for schedule in schedules:
         schedule.tick()
     look()
-    Supervisor(loop, paths).tick()
+    supervisor.tick()
     listening(paths)
     loop.run()

@@ -20,6 +20,7 @@ from ansible_collections.egress.gateway.plugins.module_utils.contract.names impo
 from ansible_collections.egress.gateway.plugins.module_utils.follower.pulse import (
     BUSY,
     BUSY_SECONDS,
+    CHANGE,
     FOLLOW,
     SILENT_SECONDS,
 )
@@ -34,6 +35,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 """Seconds until a follower that has ended is started again; twice as long each time."""
 _SETTLED = 30.0
 """Seconds after which one that ends is the first again."""
+_CHANGING = 0.2
+"""Seconds in which what is heard of the kernel is taken for the follower's doing, after it has said so."""
 _PATIENCE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -57,6 +60,8 @@ class Supervisor:
         self._silence = SILENT_SECONDS
         self._ending: float | None = None
         self._failures = 0
+        self._pipe = -1
+        self._changing = 0.0
         self._plan: tuple[int, int, int] | None = None
         self._wanted = False
 
@@ -113,13 +118,28 @@ class Supervisor:
         self._child = child
         self._started = self._heard = self._clock()
         self._silence, self._ending = BUSY_SECONDS, None  # for its start
+        self._pipe = here
+        os.set_blocking(here, False)
         self._loop.watch(here, lambda: self._hear(child, here))
 
+    def is_changing(self) -> bool:
+        """Whether the follower is just now changing the kernel, as it has said before it began."""
+        if self._child is not None:
+            self._hear(self._child, self._pipe)
+        return self._clock() < self._changing
+
     def _hear(self, child: subprocess.Popen[bytes], pipe: int) -> None:
-        data = os.read(pipe, 65536)
+        if child is not self._child:  # its end was heard of by another way meanwhile
+            return
+        try:
+            data = os.read(pipe, 65536)
+        except BlockingIOError:
+            return
         if data:
             self._heard = self._clock()
             self._silence = BUSY_SECONDS if data.endswith(BUSY) else SILENT_SECONDS
+            if CHANGE in data:
+                self._changing = self._heard + _CHANGING
         else:
             self._loop.forget(pipe)
             os.close(pipe)

@@ -101,11 +101,12 @@ class Schedule:
     _planned: float | None = None
     _problem: str = ""
 
-    def hear(self, kinds: frozenset[str]) -> None:
+    def hear(self, kinds: frozenset[str], expected: bool = False) -> None:
+        """``expected`` where it is most likely our own follower's doing, which is right."""
         self._pending |= kinds & self.task.hears
         if not self._pending or self._child:
             return
-        slow = not self._pending & self.task.urgent
+        slow = expected or not self._pending & self.task.urgent
         delay = _GATHER + max(self._fight.pause(), _SELDOM if slow else 0.0)
         at = time.monotonic() + delay
         if self._planned is None or at < self._planned:

@@ -91,9 +91,32 @@ class Members(Protocol):
     def slot(self, number: int) -> MemberSlot: ...
 
 
-def with_pods(plan: NodePlan, members: Members, known: Known) -> NodePlan:
+class Selection:
+    """Which policies select a pod, remembered for pods and labels of namespaces that stay the same objects.
+
+    For one ``members``: who asks again and again of many pods, of which few change, asks with the same one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[KnownPod, Optional[Mapping[str, str]], tuple[MemberPolicy, ...]]] = {}
+
+    def of(self, pod: KnownPod, members: Members, known: Known) -> tuple[MemberPolicy, ...]:
+        labels = known.namespaces.get(pod.namespace)
+        found = self._known.get(pod.owner)
+        if found is None or found[0] is not pod or found[1] is not labels:
+            policies = members.of_namespace(pod.namespace)
+            found = (pod, labels, tuple(policy for policy in policies if selects(policy, pod, known)))
+            self._known[pod.owner] = found
+        return found[2]
+
+    def forget_others(self, pods: Iterable[KnownPod]) -> None:
+        """All but of these."""
+        self._known = {pod.owner: self._known[pod.owner] for pod in pods if pod.owner in self._known}
+
+
+def with_pods(plan: NodePlan, members: Members, known: Known, selection: Optional[Selection] = None) -> NodePlan:
     """The node's plan with the pods that it knows: what is in the kernel.  ``plan`` has none."""
-    sources = dict(_sources(plan, members, known))
+    sources = dict(_sources(plan, members, known, selection or Selection()))
     used = {policy.chain.name: policy for source in sources.values() for policy in source.order}
     kept = (members.named(name) for name in sorted(known.kept - used.keys()))
     worker = _with_policies(plan.worker, members, used, [policy for policy in kept if policy is not None])
@@ -130,7 +153,7 @@ class _Given:
     order: tuple[MemberPolicy, ...] = ()
 
 
-def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[Address, _Given]]:
+def _sources(plan: NodePlan, members: Members, known: Known, selection: Selection) -> Iterator[tuple[Address, _Given]]:
     """Each address that the ruleset says something of, with the policies that its packets meet."""
     owners = {address: pod for pod in known.pods for address in pod.addresses}
     for address in known.waiting:
@@ -139,10 +162,9 @@ def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[A
     subnets = Both.made(lambda family: _spans(s.source for s in _subnets(plan.worker, family, refused=False)))
     refused = Both.made(lambda family: _spans(s.source for s in _subnets(plan.worker, family, refused=True)))
     ranges = Both.made(lambda family: _spans(plan.last_resort.ranges.of(family)))
-    of_namespaces = {pod.namespace: _of_namespace(pod.namespace, members, known) for pod in known.pods}
     for address, pod in owners.items():
         family, value = _value(address)
-        selecting = [policy for policy in of_namespaces[pod.namespace] if _selects_pod(policy, pod)]
+        selecting = selection.of(pod, members, known)
         # The node has the subnets that are in its ranges; of a pod from elsewhere it has none that would speak.
         in_subnet, stray = _within(value, subnets.of(family)), not _within(value, ranges.of(family))
         also: list[MemberPolicy] = []
@@ -157,7 +179,12 @@ def _sources(plan: NodePlan, members: Members, known: Known) -> Iterator[tuple[A
 
 def selects(policy: MemberPolicy, pod: KnownPod, known: Known) -> bool:
     """Whether the pod itself is meant, wherever its addresses are."""
-    return selects_namespace(policy, pod.namespace, known.namespaces.get(pod.namespace)) and _selects_pod(policy, pod)
+    if not selects_namespace(policy, pod.namespace, known.namespaces.get(pod.namespace)):
+        return False
+    if policy.pods is not None:
+        return policy.pods.matches(pod.labels)
+    values = map(_value, pod.addresses)
+    return any(_within(value, _spans(policy.within.of(family))) for family, value in values)
 
 
 def selects_namespace(policy: MemberPolicy, namespace: str, labels: Optional[Labels]) -> bool:
@@ -167,18 +194,6 @@ def selects_namespace(policy: MemberPolicy, namespace: str, labels: Optional[Lab
     if policy.namespaces is None or policy.namespaces.empty:
         return True
     return labels is not None and policy.namespaces.matches(labels)
-
-
-def _of_namespace(namespace: str, members: Members, known: Known) -> Sequence[MemberPolicy]:
-    labels = known.namespaces.get(namespace)
-    return [policy for policy in members.of_namespace(namespace) if selects_namespace(policy, namespace, labels)]
-
-
-def _selects_pod(policy: MemberPolicy, pod: KnownPod) -> bool:
-    if policy.pods is not None:
-        return policy.pods.matches(pod.labels)
-    values = map(_value, pod.addresses)
-    return any(_within(value, _spans(policy.within.of(family))) for family, value in values)
 
 
 def _chain(order: Sequence[MemberPolicy]) -> str:

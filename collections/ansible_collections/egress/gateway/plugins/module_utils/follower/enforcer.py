@@ -9,15 +9,21 @@ somebody has changed the table, the table is loaded as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.gateway.plugins.module_utils.connections import to_end
-from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import Known, Members, with_pods
+from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import (
+    Known,
+    Members,
+    Selection,
+    with_pods,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.contract.membership_ruleset import script
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import FAMILIES, NodePlan
 from ansible_collections.egress.gateway.plugins.module_utils.contract.reading import DamagedPlan
 from ansible_collections.egress.gateway.plugins.module_utils.follower import steering
+from ansible_collections.egress.gateway.plugins.module_utils.follower.pulse import Pulse
 from ansible_collections.egress.gateway.plugins.module_utils.follower.standing import Standing, signature
 from ansible_collections.egress.gateway.plugins.module_utils.follower.steering import Steering, put_right
 from ansible_collections.egress.gateway.plugins.module_utils.in_force import InForce
@@ -38,15 +44,14 @@ Ask = Callable[[Members, "frozenset[str]"], Known]
 
 
 class Enforcer:
-    """``known`` is in force. ``busy`` is called before what may take long."""
+    """``known`` is in force."""
 
-    def __init__(self, paths: Paths, busy: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, paths: Paths, pulse: Pulse) -> None:
         self._paths = paths
-        self._busy = busy
+        self._pulse = pulse
         self.known = read_known(paths)
         self.standing = Standing(paths)
-        self.plan = self._effective(self.known)
-        self._steering = Steering.of(self.plan)
+        self._remember_bundle()
         self._whole = paths.follow_changing.exists()
         """An earlier run was ended between the kernel and the file."""
 
@@ -73,6 +78,7 @@ class Enforcer:
                     return False
                 wanted, plan = self._kept(asked)
                 self._paths.follow_changing.touch(0o600)
+                self._pulse.change()
                 self._change(wanted, plan)
             except DamagedPlan as error:
                 raise NodeError(str(error)) from error
@@ -82,7 +88,7 @@ class Enforcer:
             return True
 
     def _write(self, known: Known, plan: NodePlan) -> None:
-        supplement = script(self.standing.plan, plan, self.standing.members.lines)
+        supplement = script(self.standing.plan, plan, self._lines)
         texts = texts_of(self._paths, self.standing.codes, known_text(known), InForce(plan, supplement))
         for path, text in texts.items():
             write(path, text, MODE)
@@ -92,16 +98,34 @@ class Enforcer:
         old, self.standing = self.standing, Standing(self._paths)
         old.close()
         self.known = read_known(self._paths)
+        self._remember_bundle()
+
+    def _remember_bundle(self) -> None:
+        """What is read of it once, and what follows from it."""
+        self._selection = Selection()
+        self._chains: dict[str, Sequence[str]] = {}
+        self._names: set[str] = set()
+        """Of policies that are there."""
         self.plan = self._effective(self.known)
         self._steering = Steering.of(self.plan)
 
+    def _lines(self, chain: str) -> Sequence[str]:
+        found = self._chains.get(chain)
+        if found is None:
+            found = self._chains[chain] = self.standing.members.lines(chain)
+        return found
+
+    def _is_there(self, policy: str) -> bool:
+        if policy not in self._names and self.standing.members.named(policy) is not None:
+            self._names.add(policy)
+        return policy in self._names
+
     def _effective(self, known: Known) -> NodePlan:
-        return with_pods(self.standing.plan, self.standing.members, known)
+        return with_pods(self.standing.plan, self.standing.members, known, self._selection)
 
     def _kept(self, known: Known) -> tuple[Known, NodePlan]:
         """With the answers of all policies that its pods use, or have used while the policy is there; and its plan."""
-        named = self.standing.members.named
-        kept = frozenset(name for name in known.kept if named(name) is not None)
+        kept = frozenset(filter(self._is_there, known.kept))
         plan = self._effective(replace(known, kept=kept))
         own = {policy.name for policy in self.standing.plan.worker.policies}
         # What a pod uses has its answer there anyhow, so that the plan is the same with these names.
@@ -116,9 +140,10 @@ class Enforcer:
         steering.run(self._steering.gone_lines(wanted))
         self._end_connections(known, after)
         self.known, self.plan, self._steering, self._whole = known, after, wanted, False
+        self._selection.forget_others(known.pods)
 
     def _load(self, before: NodePlan, after: NodePlan) -> None:
-        lines = self.standing.members.lines
+        lines = self._lines
         if not self._whole:
             commands = script(before, after, lines)
             if not commands:
@@ -128,7 +153,7 @@ class Enforcer:
                 return
             except CommandFailed:
                 self._whole = True
-        self._busy()
+        self._pulse.busy()
         run(["nft", "-f", "-"], self.standing.ruleset() + script(self.standing.plan, after, lines))
 
     def _end_connections(self, known: Known, after: NodePlan) -> None:
@@ -137,10 +162,10 @@ class Enforcer:
         Who has no conntrack keeps them, as apply says.
         """
         for address in _left(self.known, known):
-            self._busy()
+            self._pulse.busy()
             end_all_from(address)
         if (after.cut or self.plan.cut) and _moved(self.plan, after):
-            self._busy()
+            self._pulse.busy()
             before, after = self.standing.with_inside(self.plan), self.standing.with_inside(after)
             for connection, _why in list(to_end(before, after, connections(), False, Kernel().addresses())):
                 end(connection)

@@ -33,6 +33,7 @@ class Facts:
         self._namespaces: dict[str, Mapping[str, str]] = dict(known.namespaces)
         self._pods: dict[Key, _Told] = {pod.key: _Told(pod, 0.0) for pod in pods_of(known)}
         """Those whose addresses came later stand behind."""
+        self._made: dict[str, KnownPod] = {}
 
     def namespaces_changed(self, changes: Iterable[Change[Namespace]]) -> None:
         for change in changes:
@@ -46,6 +47,7 @@ class Facts:
             if change.old is not None and (change.new is None or change.new.uid != change.old.uid):
                 self.claims.forget(_names(change.old))
                 self._pods.pop(change.old.key, None)
+                self._made.pop("%s/%s" % change.old.key, None)
             if change.new is not None:
                 self._set(change.new, now)
 
@@ -101,9 +103,14 @@ class Facts:
                 continue
             addresses = self.claims.addresses(_names(pod), pod.sources)
             if addresses:
-                yield KnownPod(
-                    namespace=pod.namespace, name=pod.name, uid=pod.uid, labels=pod.labels, addresses=addresses
-                )
+                yield self._same(KnownPod(pod.namespace, pod.name, pod.uid, pod.labels, addresses))
+
+    def _same(self, pod: KnownPod) -> KnownPod:
+        """The object that it was, where nothing of it has changed: who compares then has little to do."""
+        old = self._made.get(pod.owner)
+        if old != pod:
+            self._made[pod.owner] = old = pod
+        return old
 
     def _unknown(self) -> Iterator[Container]:
         return (one for one in self.claims.containers.values() if self.pod(one) is None)

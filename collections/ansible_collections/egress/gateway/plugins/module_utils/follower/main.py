@@ -63,7 +63,7 @@ class Follower:
         self._loop = loop
         self._pulse = pulse
         self._timing = timing
-        self._enforcer = Enforcer(paths, pulse.busy)
+        self._enforcer = Enforcer(paths, pulse)
         self._facts = Facts(self._enforcer.known, Claims.read(paths.gate))
         self._written = self._facts.claims.as_json()
         self._gate = GateKeeper(self._facts, paths.spool, self._due)

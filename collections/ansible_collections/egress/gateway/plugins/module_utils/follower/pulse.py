@@ -9,7 +9,7 @@ import os
 
 FOLLOW = "follow"
 """The word with which the agent's file is the follower."""
-BEAT, BUSY = b".", b"b"
+BEAT, BUSY, CHANGE = b".", b"b", b"c"
 SILENT_SECONDS, BUSY_SECONDS = 10.0, 60.0
 """After which the follower hangs, by what it said last."""
 
@@ -25,6 +25,10 @@ class Pulse:
     def busy(self) -> None:
         """Something begins that may take long."""
         self._say(BUSY)
+
+    def change(self) -> None:
+        """What is heard of the kernel next is our doing."""
+        self._say(CHANGE)
 
     def _say(self, what: bytes) -> None:
         try:
