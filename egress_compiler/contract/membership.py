@@ -257,10 +257,10 @@ def _spans(texts: Iterable[Sources]) -> tuple[tuple[int, int], ...]:
 
 @lru_cache(maxsize=1024)
 def _parsed(texts: tuple[Sources, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple(map(_span, texts))
+    return tuple(map(bounds, texts))
 
 
-def _span(text: Sources) -> tuple[int, int]:
+def bounds(text: Sources) -> tuple[int, int]:
     """The first and last address of an address, a CIDR or a range."""
     first, hyphen, last = text.partition("-")
     if hyphen:

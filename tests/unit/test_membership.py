@@ -35,7 +35,7 @@ def policy(rank: int, name: str, namespace: str = "", **fields: object) -> Membe
     given = PolicyAnswer((), rank + 1)
     chain = PolicyChain(name, f"EgressPolicy {name}", Both(given, given))
     made = MemberPolicy(rank, namespace, chain, Answer(rank + 1, 1, f"EgressPolicy {name}"), {})
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)  # type: ignore[arg-type]  # any field of the class
 
 
 def addresses(*texts: str) -> Both[tuple[str, ...]]:

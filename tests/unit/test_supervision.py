@@ -129,7 +129,7 @@ def test_one_that_ends_is_started_again_more_and_more_slowly(watched: Watched) -
     watched.plan(FOLLOWED)
     watched.begin(ENDS, "3")
     for number, pause in enumerate((0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0), 1):
-        watched.until(lambda number=number: len(watched.told) == number)  # type: ignore[misc]
+        watched.until(lambda number=number: len(watched.told) == number)  # type: ignore[misc]  # mypy infers no default
         assert len(watched.started()) == number
         watched.pass_time(pause * 0.9)
         assert len(watched.started()) == number

@@ -9,14 +9,18 @@ else the subnet that it is in; then its policies in order, of which the first th
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import BLOCKED, UNGOVERNED, WAITING
+from ansible_collections.egress.gateway.plugins.module_utils.contract.membership import (
+    BLOCKED,
+    UNGOVERNED,
+    WAITING,
+    bounds,
+)
 from ansible_collections.egress.gateway.plugins.module_utils.contract.plan import (
     FAMILIES,
     Both,
@@ -109,7 +113,7 @@ class _Spans(Generic[T]):
     """Disjoint addresses, ranges and CIDRs; ``text`` gives the one of an item."""
 
     def __init__(self, items: Sequence[T], text: Callable[[T], str]) -> None:
-        spans = sorted((*_bounds(text(item)), number) for number, item in enumerate(items))
+        spans = sorted((*bounds(text(item)), number) for number, item in enumerate(items))
         self._firsts = [first for first, _last, _number in spans]
         self._lasts = [last for _first, last, _number in spans]
         self._items = [items[number] for _first, _last, number in spans]
@@ -126,11 +130,3 @@ def _family(address: str) -> Family:
 def _value(address: str) -> int:
     kind = socket.AF_INET6 if ":" in address else socket.AF_INET
     return int.from_bytes(socket.inet_pton(kind, address), "big")
-
-
-def _bounds(text: str) -> tuple[int, int]:
-    first, hyphen, last = text.partition("-")
-    if hyphen:
-        return _value(first), _value(last)
-    network = ipaddress.ip_network(text)
-    return int(network.network_address), int(network.broadcast_address)
